@@ -1,0 +1,1 @@
+"""Helpers of the build: run by the Makefile, tested by `tests/tools`, never shipped."""

@@ -1,0 +1,205 @@
+"""Fit the polynomials of the transcendental functions, and write them as a table.
+
+    python tools/fit_polynomials.py            write inkle/rules/transcendental/coefficients.py
+    python tools/fit_polynomials.py --check    exit with 1 if that file is not what this program writes
+
+Each polynomial is a minimax fit (Remez' exchange on a dense Chebyshev grid, in 200-bit arithmetic;
+Cheney, Introduction to Approximation Theory, ch. 3) of the error relative to the function. Then the
+coefficients are rounded to the format one by one, lowest power first, and the rest is fitted again
+each time, so that the later ones make up for the rounding of the earlier ones.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import mpmath
+import numpy as np
+from mpmath import mp, mpf
+
+mp.prec = 200
+GRID_PER_NODE = 30  # grid points per extremum; more did not change the coefficients
+TARGET = Path(__file__).parents[1] / "inkle/rules/transcendental/coefficients.py"
+
+Real = Callable[[mpf], mpf]
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """One polynomial: `p(x)` ~ `value(x)` on [low, high], error weighed with `weight(x)`.
+
+    Attributes:
+        text: the approximation in words, for the comment in the table.
+        degrees: degree for float32, for float64.
+    """
+
+    name: str
+    text: str
+    value: Real
+    weight: Real
+    low: mpf
+    high: mpf
+    degrees: tuple[int, int]
+
+
+def chebyshev_grid(low: mpf, high: mpf, count: int) -> list[mpf]:
+    """Return `count` Chebyshev nodes of the interval, rising; never its ends or (count even) middle."""
+    angles = [mp.pi * (2 * i + 1) / (2 * count) for i in range(count)]
+    return [(low + high) / 2 - (high - low) / 2 * mp.cos(angle) for angle in angles]
+
+
+def horner(coefficients: list[mpf], x: mpf) -> mpf:
+    """Return the polynomial with `coefficients`, lowest power first, at x."""
+    total = mpf(0)
+    for c in reversed(coefficients):
+        total = total * x + c
+    return total
+
+
+def remez(grid: list[mpf], values: list[mpf], weights: list[mpf], degree: int) -> list[mpf]:
+    """Return the coefficients, lowest power first, that minimise the largest weighted error."""
+    count = degree + 2
+    picked = [int((i + 0.5) * len(grid) / count) for i in range(count)]
+    for _ in range(60):
+        rows = [
+            [grid[i] ** k for k in range(degree + 1)] + [(-1) ** n / weights[i]]
+            for n, i in enumerate(picked)
+        ]
+        solution = mpmath.lu_solve(mpmath.matrix(rows), mpmath.matrix([values[i] for i in picked]))
+        coefficients = list(solution[: degree + 1])
+        errors = [
+            w * (horner(coefficients, x) - y) for x, y, w in zip(grid, values, weights, strict=True)
+        ]
+        new = alternating_extrema(errors, count)
+        if len(new) < count or new == picked:
+            break
+        picked = new
+    return coefficients
+
+
+def alternating_extrema(errors: list[mpf], count: int) -> list[int]:
+    """Return `count` positions of alternating, large errors (fewer if there are no more)."""
+    runs: list[int] = []
+    for i, error in enumerate(errors):
+        if runs and (error > 0) == (errors[runs[-1]] > 0):
+            if abs(error) > abs(errors[runs[-1]]):
+                runs[-1] = i
+        else:
+            runs.append(i)
+    while len(runs) > count:
+        if len(runs) == count + 1:
+            runs.pop(0 if abs(errors[runs[0]]) < abs(errors[runs[-1]]) else -1)
+            break
+        # Without its weakest run the two beside it would have one sign: the weaker of them goes too.
+        k = min(range(len(runs)), key=lambda n: abs(errors[runs[n]]))
+        beside = [n for n in (k - 1, k + 1) if 0 <= n < len(runs)]
+        weaker = min(beside, key=lambda n: abs(errors[runs[n]]))
+        for n in sorted({k, weaker} if len(beside) == 2 else {k}, reverse=True):
+            runs.pop(n)
+    return runs
+
+
+def round_to(value: mpf, bits: int) -> float:
+    """Return `value` rounded to nearest even in float32 or float64."""
+    mantissa = {32: 24, 64: 53}[bits]
+    with mp.workprec(mantissa):
+        return float(+value)
+
+
+def fit(spec: Fit, bits: int) -> tuple[list[float], float]:
+    """Return the rounded coefficients, lowest power first, and log2 of the largest weighted error."""
+    degree = spec.degrees[bits == 64]
+    grid = chebyshev_grid(spec.low, spec.high, 2 * (degree + 2) * GRID_PER_NODE // 2)
+    values = [spec.value(x) for x in grid]
+    weights = [abs(spec.weight(x)) for x in grid]
+    rest, scale, rounded = values, weights, []
+    for k in range(degree + 1):
+        first = round_to(remez(grid, rest, scale, degree - k)[0], bits)
+        rounded.append(first)
+        rest = [(y - first) / x for x, y in zip(grid, rest, strict=True)]
+        scale = [w * abs(x) for x, w in zip(grid, scale, strict=True)]
+    exact = [mpf(c) for c in rounded]
+    worst = max(
+        abs(w * (horner(exact, x) - y)) for x, y, w in zip(grid, values, weights, strict=True)
+    )
+    return rounded, float(mp.log(worst, 2))
+
+
+def odd(function: Real, scale: int = 1) -> tuple[Real, Real]:
+    """Return value and weight of P in f(r) = r*scale + r*z*P(z), z = r*r."""
+
+    def value(z: mpf) -> mpf:
+        r = mp.sqrt(z)
+        return (function(r) / r - scale) / z
+
+    return value, lambda z: z * mp.sqrt(z) / function(mp.sqrt(z))
+
+
+HALF_LN2 = mp.log(2) / 2 * mpf("1.002")  # rounding of x * log2(e) lets |r| pass ln(2)/2 a little
+HALF_PI = mp.pi / 2 * mpf("1.0001")
+LOG_EDGE = mpf(1) / 3 * mpf("1.0001")
+SPECS = (
+    Fit("EXPM1", "exp(r) = 1 + r + r*r*P(r), |r| <= ln(2)/2; weighed for expm1(r)",
+        lambda r: (mp.expm1(r) - r) / r**2, lambda r: r**2 / mp.expm1(r),
+        -HALF_LN2, HALF_LN2, (4, 9)),
+    Fit("EXP2", "2**r = 1 + r*P(r), |r| <= 1/2",
+        lambda r: (2**r - 1) / r, lambda r: r / 2**r, mpf(-0.5), mpf(0.5), (5, 11)),
+    Fit("LOG1P", "log(1 + f) = f - f*f/2 + f*f*f*P(f), |f| <= 1/3",
+        lambda f: (mp.log1p(f) - f + f * f / 2) / f**3, lambda f: f**3 / mp.log1p(f),
+        -LOG_EDGE, LOG_EDGE, (7, 19)),
+    Fit("SIN", "sin(r) = r + r*z*P(z), z = r*r, |r| <= pi/2",
+        *odd(mp.sin), mpf(0), HALF_PI**2, (4, 8)),
+    Fit("TAN", "tan(r) = r + r*z*P(z), z = r*r, |r| <= 1",
+        *odd(mp.tan), mpf(0), mpf(1), (8, 18)),
+)  # fmt: skip
+
+
+def number(value: float, bits: int) -> str:
+    """Return the shortest decimal that reads back as `value` in its format."""
+    return repr(float(str(np.float32(value)))) if bits == 32 else repr(value)
+
+
+def inverse_two_pi(bits: int) -> list[str]:
+    """Return the leading bits of the fraction of 1/(2*pi), in lines of hexadecimal digits."""
+    with mp.workprec(bits + 64):
+        digits = f"{int(mp.floor(mpf(2) ** bits / (2 * mp.pi))):0{bits // 4}x}"
+    return [digits[i : i + 80] for i in range(0, len(digits), 80)]
+
+
+def table() -> str:
+    """Return the text of the module of coefficients."""
+    lines = [
+        '"""Coefficients of the polynomials, lowest power first, for float32 and float64.',
+        "",
+        "Written by tools/fit_polynomials.py; the error is the largest one of the polynomial itself,",
+        'relative to the function, before any rounding of the evaluation.\n"""',
+    ]
+    for spec in SPECS:
+        lines += ["", f"# {spec.text}", f"{spec.name} = {{"]
+        for bits in (32, 64):
+            coefficients, error = fit(spec, bits)
+            numbers = [number(c, bits) for c in coefficients]
+            lines += [f"    {bits}: (  # error 2**{error:.1f}"]
+            lines += [f"        {n}," for n in numbers]
+            lines += ["    ),"]
+        lines += ["}"]
+    lines += ["", "# 1/(2*pi): the leading 1280 bits of its fraction", "INVERSE_TWO_PI = int("]
+    lines += [f'    "{digits}"' for digits in inverse_two_pi(1280)]
+
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Write or check the table."""
+    text = table()
+    if "--check" in sys.argv[1:]:
+        return 0 if TARGET.read_text() == text else 1
+    TARGET.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
