@@ -1,0 +1,1 @@
+"""inkle: lazy tensors, compiled into a few fast kernels."""

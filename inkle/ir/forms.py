@@ -1,0 +1,72 @@
+"""Structural operations of the tensor form and of the loop form, one sentence of semantics each.
+
+Elementwise operations (`inkle.ir.ops`) belong to both forms. Constructors that check and infer live
+in `inkle.ir.tensor` and `inkle.ir.loop`; which operation is legal where, in `inkle.ir.spec`.
+"""
+
+from __future__ import annotations
+
+from inkle.ir.op import Op
+
+# --- leaves -----------------------------------------------------------------------------------------
+
+CONST = Op("const", 0, text="A literal `arg`; scalar; an elementwise op broadcasts it.")
+BUFFER = Op("buffer", 0, text="The elements of storage number arg[0], of shape arg[1], row major.")
+PARAM = Op("param", 0, text="Argument number arg[0] of a program or kernel, of shape arg[1].")
+VARIABLE = Op("variable", 0, text="An integer known at launch: arg is (name, lowest, highest).")
+ARANGE = Op("arange", 0, text="0, 1, ..., arg - 1.")
+
+# --- tensor form ------------------------------------------------------------------------------------
+
+RESHAPE = Op("reshape", 1, text="The same elements in row-major order, of shape `arg`.")
+PERMUTE = Op("permute", 1, text="Axis i of the result is axis arg[i] of the source.")
+EXPAND = Op("expand", 1, text="Axes of length 1 are repeated to the lengths in `arg`.")
+SLICE = Op("slice", 1, text="Along axis i, elements range(*arg[i]); each step is positive.")
+PAD = Op("pad", 1, text="Zeros around and between: arg[i] is (low, high, interior), all >= 0.")
+FLIP = Op("flip", 1, text="Axes in `arg` are reversed.")
+SHEAR = Op(
+    "shear", 1, text="arg is (axis, by, factor): out[.., i, .., j, ..] = x[.., i + factor*j, .., j, ..]; 0 outside."
+)  # fmt: skip
+REDUCE = Op(
+    "reduce", -1,
+    text="Combine with the op arg[0]. Tensor form: over the axes arg[1], which vanish. "
+    "Loop form: arg is (op,) and src is (value, *ranges).",
+)  # fmt: skip
+GATHER = Op(
+    "gather", -1,
+    text="src is (x, *indices), indices of the result's shape; axis i of x is read at index arg[i] if "
+    "arg[i] < 0 (indices[-arg[i] - 1]), else at result coordinate arg[i]. Negative indices wrap once; "
+    "others outside read 0.",
+)  # fmt: skip
+SCATTER = Op(
+    "scatter", -1,
+    text="src is (base, values, *indices), arg is (combine or None, map): base with values put where "
+    "GATHER with this map would read; duplicates combine in row-major order; outside is dropped.",
+)  # fmt: skip
+CAT = Op("cat", -1, text="Sources one after the other along axis `arg`.")
+UPDATE = Op(
+    "update", 2,
+    text="src is (base, values); arg is one (start, stop, step) per axis: base with that region "
+    "replaced. The next version of a storage.",
+)  # fmt: skip
+CONTIGUOUS = Op("contiguous", 1, text="The source, stored in memory in row-major order.")
+DETACH = Op("detach", 1, text="The source, through which no gradient flows.")
+COPY = Op("copy", 1, text="The source on device `arg`.")
+
+# --- loop form --------------------------------------------------------------------------------------
+
+RANGE = Op("range", 1, text="Runs over 0 .. src[0] - 1; arg is (number, Axis).")
+LOAD = Op("load", -1, text="src is (memory, index[, gate]): the element, or 0 where not gate.")
+STORE = Op(
+    "store", -1,
+    text="src is (memory, index, value[, gate]); writes where gate; arg is None or a combining op, "
+    "then memory[index] = op(memory[index], value).",
+)  # fmt: skip
+STAGE = Op(
+    "stage", -1,
+    text="Fast memory filled once its outer loops are open: src is (value, index, *ranges), "
+    "arg is (number, size).",
+)  # fmt: skip
+
+TABLE: dict[str, Op] = {op.name: op for op in list(globals().values()) if isinstance(op, Op)}
+MOVEMENT = frozenset({RESHAPE, PERMUTE, EXPAND, SLICE, PAD, FLIP, SHEAR})

@@ -1,0 +1,121 @@
+"""The loop form: ranges with axis kinds, memory accesses, reductions, and the kernel around them.
+
+A kernel is a set of STOREs whose values are expressions over RANGEs. Nothing says "loop here": a
+node is emitted once per point of the UNROLL ranges it depends on, at the depth of the deepest loop
+it depends on, as a vector if it depends on a LANE range. Hoisting, common subexpressions, row fusion
+and register tiles follow from this one rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from math import prod
+
+from inkle.ir import forms
+from inkle.ir.dtype import DType, index, void
+from inkle.ir.node import Node, as_index, const, intern, toposort
+from inkle.ir.op import Op
+
+
+class Axis(Enum):
+    """What the iterations of a range become."""
+
+    GRID = "grid"  # blocks of a GPU; chunks shared out to worker threads of a CPU
+    WORKER = "worker"  # warps of one block; a CPU has one
+    LANE = "lane"  # lanes of a warp; lanes of a SIMD register
+    UNROLL = "unroll"  # copies in registers
+    LOOP = "loop"  # one after the other
+
+
+def range_(number: int, extent: Node | int, axis: Axis = Axis.LOOP) -> Node:
+    """Return range `number`: an index that runs over 0 .. extent - 1."""
+    return intern(forms.RANGE, index, (as_index(extent),), (number, axis), ())
+
+
+def extent(r: Node) -> int:
+    """Return the length of a range of constant length."""
+    size = r.src[0]
+    assert size.op is forms.CONST, f"range {r.arg} has no constant extent"
+    return int(size.arg)
+
+
+def axis_of(r: Node) -> Axis:
+    """Return the axis kind of a range."""
+    axis: Axis = r.arg[1]
+    return axis
+
+
+def number_of(r: Node) -> int:
+    """Return the number of a range, unique within its kernel."""
+    number: int = r.arg[0]
+    return number
+
+
+def load(memory: Node, at: Node, gate: Node | None = None) -> Node:
+    """Return the element of `memory` (PARAM or STAGE) at the flat index `at`; 0 where not `gate`."""
+    src = (memory, at) if gate is None else (memory, at, gate)
+    return intern(forms.LOAD, memory.dtype, src, None, ())
+
+
+def store(
+    memory: Node, at: Node, value: Node, gate: Node | None = None, combine: Op | None = None
+) -> Node:
+    """Return the write of `value` to `memory` at the flat index `at`, where `gate` holds."""
+    src = (memory, at, value) if gate is None else (memory, at, value, gate)
+    return intern(forms.STORE, void, src, combine, ())
+
+
+def reduce(op: Op, value: Node, ranges: Sequence[Node]) -> Node:
+    """Return `value` combined over all points of `ranges`; the identity of `op` if there are none."""
+    return intern(forms.REDUCE, value.dtype, (value, *ranges), (op,), ()) if ranges else value
+
+
+def stage(number: int, value: Node, at: Node, ranges: Sequence[Node], size: int) -> Node:
+    """Return fast memory of `size` elements, filled with `value` at index `at` over `ranges`."""
+    return intern(forms.STAGE, value.dtype, (value, at, *ranges), (number, size), ())
+
+
+def flat_index(indices: Sequence[Node], shape: Sequence[int]) -> Node:
+    """Return the row-major position of `indices` in an array of `shape`."""
+    total = const(0, index)
+    for i, (each, n) in enumerate(zip(indices, shape, strict=True)):
+        scale = prod(shape[i + 1 :])
+        if n != 1:
+            term = each if scale == 1 else each * scale
+            total = term if total.op is forms.CONST and total.arg == 0 else total + term
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One loop nest.
+
+    Attributes:
+        stores: the STORE nodes; they write disjoint memory or the same memory in order.
+        order: every GRID, WORKER and LOOP range, outermost first (UNROLL and LANE ranges have no
+            place in the order).
+        schedule: the transforms applied so far, as text; printable and replayable.
+    """
+
+    stores: tuple[Node, ...]
+    order: tuple[Node, ...]
+    schedule: tuple[str, ...] = ()
+
+    def nodes(self) -> list[Node]:
+        """Return all nodes, sources before users."""
+        return toposort(self.stores)
+
+    def params(self) -> list[Node]:
+        """Return the PARAM nodes by slot."""
+        found = {node for node in self.nodes() if node.op is forms.PARAM}
+        return sorted(found, key=lambda node: int(node.arg[0]))
+
+    def ranges(self) -> list[Node]:
+        """Return all RANGE nodes by number."""
+        return sorted((n for n in self.nodes() if n.op is forms.RANGE), key=number_of)
+
+    def dtype_of(self, slot: int) -> DType:
+        """Return the element dtype of PARAM `slot`."""
+        return next(p.dtype for p in self.params() if p.arg[0] == slot)

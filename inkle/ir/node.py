@@ -1,0 +1,280 @@
+"""The graph: immutable, hash-consed nodes, in all forms of a program.
+
+Two nodes with the same operation, dtype, sources and attribute are the same object, so equality is
+identity and common subexpressions never exist twice. The intern table is weak: it keeps nothing
+alive. Constants are keyed by dtype and bits (0.0 is not -0.0, NaN payloads count). Leaves with
+identity (buffers) carry a unique number in `arg` and so never merge.
+
+`shape` is that of a tensor-form value; in the loop form every value is a scalar and `ranges` holds
+the RANGE nodes it depends on. Graphs are deep: nothing here recurses.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from inkle.errors import DTypeError, ShapeError
+from inkle.ir import forms
+from inkle.ir.dtype import DType, Kind, index, int64
+from inkle.ir.elementwise import Elementwise, Scalar
+from inkle.ir.op import Op
+
+Shape = tuple[int, ...]
+NO_RANGES: frozenset[Any] = frozenset()
+_BINDERS = frozenset({forms.REDUCE, forms.STAGE})
+
+
+class Node(Elementwise):
+    """One value in a graph. Build with `const`, constructors of `inkle.ir.tensor` or
+    `inkle.ir.loop`, and Python operators."""
+
+    __slots__ = ("__weakref__", "arg", "dtype", "op", "origin", "ranges", "shape", "src")
+
+    op: Op
+    dtype: DType
+    src: tuple[Node, ...]
+    arg: Any
+    shape: Shape
+    ranges: frozenset[Node]
+    origin: str | None
+
+    def apply(self, op: Op, *others: Node) -> Node:
+        """Apply the elementwise operation `op` to self and `others`."""
+        return elementwise(op, (self, *others))
+
+    def wrap(self, other: Node | Scalar) -> Node:
+        """Return `other` as a node; a scalar takes the dtype of self."""
+        return other if isinstance(other, Node) else const(other, self.dtype)
+
+    def convert(self, op: Op, dtype: DType) -> Node:
+        """Apply CAST or BITCAST."""
+        if dtype is self.dtype:
+            return self
+        if op.name == "bitcast" and dtype.bits != self.dtype.bits:
+            raise DTypeError(f"bitcast needs equal widths, got {self.dtype} and {dtype}")
+        return intern(op, dtype, (self,), None, self.shape)
+
+    def toposort(self) -> list[Node]:
+        """Return every node below and including self, sources before users."""
+        return toposort((self,))
+
+    def __repr__(self) -> str:
+        if self.op is forms.CONST:
+            return f"{self.arg}:{self.dtype}"
+        shape = f" {self.shape}" if self.shape else ""
+        return f"<{self.op.name}:{self.dtype}{shape} {len(self.src)} sources, arg {self.arg!r}>"
+
+    def __bool__(self) -> bool:
+        raise TypeError("a graph node has no truth value; use .where(), and `is` for identity")
+
+
+_table: dict[tuple[Any, ...], weakref.ref[Node]] = {}
+_lock = threading.Lock()
+
+
+class _Entry(weakref.ref):  # type: ignore[type-arg]  # weakref.ref is not generic at run time
+    """Weak reference that knows its key, so that a dead node can leave the table."""
+
+    __slots__ = ("key",)
+    key: tuple[Any, ...]
+
+
+def _forget(entry: Any) -> None:
+    # A new node may have taken the key meanwhile: only the dead entry itself is removed.
+    if _table.get(entry.key) is entry:
+        del _table[entry.key]
+
+
+def intern(op: Op, dtype: DType, src: tuple[Node, ...], arg: Any, shape: Shape) -> Node:
+    """Return the unique node with these fields. Checks nothing: use constructors."""
+    key = (op, dtype, src, arg)
+    if op is forms.CONST and dtype.kind is Kind.FLOAT and (arg == 0 or arg != arg):
+        key = (op, dtype, src, struct.pack("<d", arg))
+    entry = _table.get(key)
+    if entry is not None:
+        found = entry()
+        if found is not None:
+            return found
+    with _lock:
+        entry = _table.get(key)
+        found = entry() if entry is not None else None
+        if found is None:
+            found = object.__new__(Node)
+            found.op, found.dtype, found.src, found.arg = op, dtype, src, arg
+            found.shape, found.origin = shape, None
+            found.ranges = _ranges(found)
+            new = _Entry(found, _forget)
+            new.key = key
+            _table[key] = new
+        return found
+
+
+def _ranges(node: Node) -> frozenset[Node]:
+    if node.op is forms.RANGE:
+        return frozenset((node,)) | node.src[0].ranges
+    total = NO_RANGES
+    for source in node.src:
+        if source.ranges and source.ranges is not total:
+            total = total | source.ranges if total else source.ranges
+    if total and node.op in _BINDERS:
+        total = total - frozenset(bound_ranges(node))
+    return total
+
+
+def bound_ranges(node: Node) -> tuple[Node, ...]:
+    """Return the ranges that a loop-form REDUCE or STAGE runs over (none for other nodes)."""
+    if node.op is forms.REDUCE and len(node.arg) == 1:
+        return node.src[1:]
+    return node.src[2:] if node.op is forms.STAGE else ()
+
+
+def elementwise(op: Op, src: tuple[Node, ...]) -> Node:
+    """Apply `op` to sources of equal shape; scalar constants broadcast.
+
+    Raises:
+        DTypeError: if `op` does not accept the dtypes.
+        ShapeError: if shapes differ.
+    """
+    dtype = op.dtype_rule(op, tuple([source.dtype for source in src]))
+    shape: Shape = ()
+    for source in src:
+        if source.shape != shape and source.op is not forms.CONST:
+            if shape:
+                shapes = ", ".join(str(each.shape) for each in src)
+                raise ShapeError(f"{op.name} needs equal shapes, got {shapes}; expand one of them")
+            shape = source.shape
+    if shape and any(not each.shape and each.op is not forms.CONST for each in src):
+        shapes = ", ".join(str(each.shape) for each in src)
+        raise ShapeError(f"{op.name} needs equal shapes, got {shapes}; expand one of them")
+    return intern(op, dtype, src, None, shape)
+
+
+def const(value: Scalar, dtype: DType) -> Node:
+    """Return a literal converted to `dtype`: integers wrap, floats round to nearest even."""
+    return intern(forms.CONST, dtype, (), convert_scalar(value, dtype), ())
+
+
+def convert_scalar(value: Scalar, dtype: DType) -> Scalar:
+    """Return `value` as the Python number that `dtype` can hold (see the cast row of the table)."""
+    if dtype.kind is Kind.FLOAT:
+        return round_float(value, dtype)
+    if dtype.kind is Kind.BOOL:
+        return bool(value != 0)
+    if dtype.kind is Kind.INDEX and not isinstance(value, float):
+        return int(value)
+    low, high = (int64 if dtype.kind is Kind.INDEX else dtype).limits()
+    if isinstance(value, float):
+        return 0 if value != value else low if value <= low else high if value >= high else int(value)
+    value = int(value) & ((1 << dtype.bits) - 1)
+    return value - (1 << dtype.bits) if value > high else value
+
+
+def round_float(value: Scalar, dtype: DType) -> float:
+    """Return `value` rounded to nearest even in the precision of the float type `dtype`."""
+    try:
+        wide = float(value if dtype.bits == 64 else _sticky(value))
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+    if dtype.bits == 64 or wide == 0 or math.isinf(wide) or wide != wide:
+        return wide
+    code = {"float32": "<f", "float16": "<e"}.get(dtype.name)
+    if code is not None:
+        try:
+            return float(struct.unpack(code, struct.pack(code, wide))[0])
+        except OverflowError:
+            return math.copysign(math.inf, wide)
+    return _round_bfloat16(wide)
+
+
+def _round_bfloat16(wide: float) -> float:
+    """Round to 8 significant bits; the exponent range is float32's, subnormals included."""
+    exponent = max(math.frexp(wide)[1], -125)
+    quantum = math.ldexp(1.0, exponent - 8)
+    rounded = round(abs(wide) / quantum) * quantum  # Python rounds half to even
+    return math.copysign(math.inf if rounded > 3.3895313892515355e38 else rounded, wide)
+
+
+def _sticky(value: Scalar) -> Scalar:
+    """Return a number of at most 53 bits that rounds to fewer bits as the integer `value` does.
+
+    Rounding to double first would turn 2**62 + 2**38 + 1 into a tie for float32: the last bit kept
+    is set instead where bits are lost.
+    """
+    lost = 0 if isinstance(value, float) else abs(value).bit_length() - 53
+    if lost <= 0:
+        return value
+    kept = abs(value) >> lost  # type: ignore[operator]  # an int, as the line above says
+    return math.copysign(float((kept | bool(abs(value) & ((1 << lost) - 1))) << lost), value)
+
+
+def as_index(value: Node | int) -> Node:
+    """Return `value` as an index expression."""
+    return value if isinstance(value, Node) else const(value, index)
+
+
+def toposort(roots: Iterable[Node]) -> list[Node]:
+    """Return every node below and including `roots`, each once, sources before users."""
+    seen: set[Node] = set()
+    out: list[Node] = []
+    stack: list[tuple[Node, bool]] = [(root, False) for root in roots]
+    stack.reverse()
+    while stack:
+        node, expanded = stack.pop()
+        if expanded:
+            out.append(node)
+        elif node not in seen:
+            seen.add(node)
+            if node.src:
+                stack.append((node, True))
+                stack.extend([(source, False) for source in reversed(node.src) if source not in seen])
+            else:
+                out.append(node)
+    return out
+
+
+def rebuild(node: Node, src: tuple[Node, ...]) -> Node:
+    """Return `node` with other sources; shape of a tensor-form node must not change by that."""
+    if src == node.src:
+        return node
+    if node.op.is_elementwise and not node.shape:
+        return intern(node.op, node.dtype, src, node.arg, ())
+    return intern(node.op, node.dtype, src, node.arg, node.shape)
+
+
+def substitute(roots: Iterable[Node], mapping: dict[Node, Node]) -> dict[Node, Node]:
+    """Replace nodes everywhere below `roots`.
+
+    Returns:
+        New node for every old one below `roots` (an image of `mapping` is not searched again).
+    """
+    return transform(roots, lambda node, src: rebuild(node, src), mapping)
+
+
+def transform(
+    roots: Iterable[Node],
+    step: Callable[[Node, tuple[Node, ...]], Node],
+    done: dict[Node, Node] | None = None,
+) -> dict[Node, Node]:
+    """Rebuild a graph bottom-up: `step(node, new sources)` gives the new node.
+
+    Nodes in `done` are taken as they are there, and their sources are not visited.
+    """
+    done = dict(done or {})
+    stack: list[tuple[Node, bool]] = [(root, False) for root in roots]
+    while stack:
+        node, expanded = stack.pop()
+        if node in done:
+            continue
+        if expanded or not node.src:
+            done[node] = step(node, tuple([done[source] for source in node.src]))
+        else:
+            stack.append((node, True))
+            stack.extend([(source, False) for source in node.src if source not in done])
+    return done
+
+
