@@ -1,0 +1,1 @@
+"""From a loop nest to a program: transforms, the choice among them, and linearisation."""

@@ -1,0 +1,215 @@
+"""The analytic choice of a schedule: which axis is lanes, what is tiled, staged and shared out.
+
+1. The LANE range of the stores, by the cost of every access in every region.
+2. Lanes of reductions that do not depend on it (rows, sums over the contiguous axis).
+3. A register tile for the heaviest contraction, staging what it would otherwise gather.
+4. GRID: chunks of an outer range, as many as keep the workers busy, none when the kernel is small.
+
+Every choice is made by cost, none by the name of an operation.
+"""
+
+from __future__ import annotations
+
+from inkle.ir import forms
+from inkle.ir.loop import Axis, Kernel, axis_of, extent, number_of
+from inkle.ir.node import Node
+from inkle.kernel.machine import Machine
+from inkle.kernel.regions import Region, is_parallel, length, regions_of, scalar_cost, vector_cost
+from inkle.kernel.tile import contraction, is_contraction, stage_gathers, tile_contraction
+from inkle.kernel.transforms import reorder, split
+
+CHUNK_CYCLES = 30_000  # about 10 us: below, sharing out costs more than it gains
+CHUNKS_PER_THREAD = 8  # enough to balance workers of unequal speed
+
+
+def choose_schedule(kernel: Kernel, machine: Machine) -> Kernel:
+    """Return `kernel` with its axes bound to this machine.
+
+    Args:
+        kernel: loop nest whose ranges are all LOOP.
+        machine: facts of the processor.
+
+    Returns:
+        A kernel that computes the same; `schedule` lists what was done.
+    """
+    if not kernel.order:
+        return kernel
+    regions = regions_of(kernel)
+    lane = _choose_lane(kernel, regions, machine)
+    cost = _total(regions, lane, machine)
+    kernel = _share_out(kernel, regions, lane, cost, machine)
+    kernel, lane = _after_grid(kernel, lane)
+    for region in regions_of(kernel):
+        kernel = _reduce_lanes(kernel, region, lane, machine)
+    heavy = contraction(kernel)
+    if heavy is not None:
+        return tile_contraction(kernel, lane, machine)
+    if lane is not None:
+        kernel = _store_lanes(kernel, lane, machine)
+    return stage_gathers(_lanes_innermost(kernel), machine)
+
+
+def _after_grid(kernel: Kernel, lane: Node | None) -> tuple[Kernel, Node | None]:
+    """Find the lane range again: sharing out may have split it."""
+    if lane is None or lane in kernel.order:
+        return kernel, lane
+    inner = [r for r in kernel.order if axis_of(r) is Axis.LOOP and number_of(r) > number_of(lane)]
+    stored = [r for r in inner if all(r in s.ranges for s in kernel.stores)]
+    return kernel, max(stored, key=number_of) if stored else None
+
+
+# --- lanes ----------------------------------------------------------------------------------------
+
+
+def _lanes_of(regions: list[Region], r: Node, machine: Machine) -> int:
+    """Return the vector length for range `r`: full registers of the main element, or less."""
+    size = max((g.itemsize for g in regions if r in g.ranges), default=4)
+    lanes = machine.lanes(min(size, 4))
+    while lanes > length(r):
+        lanes //= 2
+    return lanes
+
+
+def _region_cost(region: Region, lane: Node | None, regions: list[Region], machine: Machine) -> float:
+    if lane is not None and lane in region.ranges:
+        return vector_cost(region, lane, _lanes_of(regions, lane, machine))
+    own = [r for r in region.bound if r.src[0].op is forms.CONST and length(r) >= 4]
+    costs = [vector_cost(region, r, _lanes_of(regions, r, machine)) for r in own]
+    return min([scalar_cost(region), *costs])
+
+
+def _total(regions: list[Region], lane: Node | None, machine: Machine) -> float:
+    return sum(_region_cost(region, lane, regions, machine) for region in regions)
+
+
+def _choose_lane(kernel: Kernel, regions: list[Region], machine: Machine) -> Node | None:
+    """Return the output range to spread over lanes, or None if lanes of reductions do better."""
+    candidates = [
+        r
+        for r in kernel.order
+        if length(r) >= 2
+        and all(r in store.ranges and is_parallel(store, r) for store in kernel.stores)
+    ]
+    best: Node | None = None
+    least = _total(regions, None, machine)
+    for r in reversed(candidates):  # later ranges are inner ones: first choice when equal
+        cost = _total(regions, r, machine)
+        if cost < least * 0.99:
+            best, least = r, cost
+    return best
+
+
+def _store_lanes(kernel: Kernel, lane: Node, machine: Machine) -> Kernel:
+    """Split the lane range into vectors; several per round when the body is short."""
+    regions = regions_of(kernel)
+    lanes = _lanes_of(regions, lane, machine)
+    if lanes < 2:
+        return kernel
+    heavy = sum(g.work + len(g.loads) for g in regions)
+    copies = 4 if heavy < 12 else 2 if heavy < 30 else 1
+    n = length(lane)
+    while copies > 1 and n < lanes * copies * 2:
+        copies //= 2
+    overlap = lane.src[0].op is forms.CONST and _may_overlap(kernel)
+    if copies > 1 and (overlap or n % (lanes * copies) == 0):
+        kernel, _, inner = split(kernel, lane, lanes * copies, Axis.LOOP, Axis.LOOP, "overlap")
+        kernel, _, _ = split(kernel, inner, lanes, Axis.UNROLL, Axis.LANE)
+        return kernel
+    tail = "overlap" if overlap else "mask"
+    kernel, _, _ = split(kernel, lane, lanes, Axis.LOOP, Axis.LANE, tail)
+    return kernel
+
+
+def _may_overlap(kernel: Kernel) -> bool:
+    """Elements may be computed twice unless a store combines with what is in memory."""
+    return all(store.arg is None for store in kernel.stores)
+
+
+def _reduce_lanes(kernel: Kernel, region: Region, lane: Node | None, machine: Machine) -> Kernel:
+    """Give a reduction that does not depend on the stores' lanes its own."""
+    if region.op is not forms.REDUCE or (lane is not None and lane in region.ranges):
+        return kernel
+    own = [r for r in region.bound if r in kernel.order and axis_of(r) is Axis.LOOP and length(r) >= 4]
+    if not own:
+        return kernel
+    regions = [region]
+    best = min(own, key=lambda r: vector_cost(region, r, _lanes_of(regions, r, machine)))
+    lanes = _lanes_of(regions, best, machine)
+    if vector_cost(region, best, lanes) > scalar_cost(region):
+        return kernel
+    copies = 1 if is_contraction(region) else 4  # a tile of outputs has accumulators enough
+    while copies > 1 and length(best) < lanes * copies:
+        copies //= 2
+    kernel, _, inner = split(kernel, best, lanes * copies, Axis.LOOP, Axis.LOOP, "peel")
+    if copies > 1:
+        kernel, _, _ = split(kernel, inner, lanes, Axis.UNROLL, Axis.LANE)
+    else:
+        kernel, _, _ = split(kernel, inner, lanes, Axis.LOOP, Axis.LANE)
+    return kernel
+
+
+def _lanes_innermost(kernel: Kernel) -> Kernel:
+    """Put the loop over vectors of the stores inside the other output loops."""
+    lanes = [r for r in kernel.ranges() if axis_of(r) is Axis.LANE]
+    stored = [r for r in lanes if any(r in store.ranges for store in kernel.stores)]
+    if not stored:
+        return kernel
+    newest = number_of(stored[0])
+    mine = [r for r in kernel.order if number_of(r) in (newest - 1, newest - 2, newest - 3)
+            and axis_of(r) is Axis.LOOP and all(r in s.ranges for s in kernel.stores)]  # fmt: skip
+    loops = [r for r in mine if number_of(r) == max(map(number_of, mine))]
+    free = [r for r in kernel.order if r not in loops and any(r in s.ranges for s in kernel.stores)]
+    bound = [r for r in kernel.order if r not in loops and r not in free]
+    return reorder(kernel, [*free, *loops, *bound])
+
+
+# --- chunks ---------------------------------------------------------------------------------------
+
+
+def _share_out(
+    kernel: Kernel, regions: list[Region], lane: Node | None, cost: float, machine: Machine
+) -> Kernel:
+    """Split outer ranges of the stores into GRID chunks of useful size."""
+    wanted = min(int(cost / CHUNK_CYCLES), CHUNKS_PER_THREAD * machine.threads)
+    if machine.threads < 2 or wanted < 2:
+        return kernel
+    outer = [
+        r
+        for r in kernel.order
+        if axis_of(r) is Axis.LOOP
+        and length(r) > 1
+        and all(r in store.ranges and is_parallel(store, r) for store in kernel.stores)
+    ]
+    outer.sort(key=lambda r: (_inner_sharing(regions, r), kernel.order.index(r)))
+    chunks = 1
+    grid: list[Node] = []
+    for r in outer:
+        if chunks >= wanted:
+            break
+        parts = min(length(r), -(-wanted // chunks))
+        if r is lane:
+            lanes = _lanes_of(regions, r, machine) * 4
+            parts = min(parts, length(r) // lanes)
+        if parts < 2:
+            continue
+        kernel, one, _ = _chunk(kernel, r, parts, lane, regions, machine)
+        grid.append(one)
+        chunks *= extent(one)
+    rest = [r for r in kernel.order if r not in grid]
+    return reorder(kernel, [*grid, *rest])
+
+
+def _inner_sharing(regions: list[Region], r: Node) -> int:
+    """Reductions that do not depend on `r` would be repeated in every chunk of it."""
+    return int(sum(region.points for region in regions if region.bound and r not in region.ranges))
+
+
+def _chunk(
+    kernel: Kernel, r: Node, parts: int, lane: Node | None, regions: list[Region], machine: Machine
+) -> tuple[Kernel, Node, Node]:
+    n = length(r)
+    size = -(-n // parts)
+    if r is lane:  # whole vectors in every chunk, or a divisor
+        unit = _lanes_of(regions, r, machine) * 4
+        size = -(-size // unit) * unit
+    return split(kernel, r, size, Axis.GRID, Axis.LOOP, "bound")

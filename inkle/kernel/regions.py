@@ -1,0 +1,163 @@
+"""What a kernel does, region by region: the analysis that the choice of a schedule reads.
+
+A region is the body of one reduction or one store: the code that runs once per point of `ranges`.
+Costs are in cycles of one core, roughly; only their order matters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from inkle.ir import forms, ops
+from inkle.ir.loop import Kernel, extent
+from inkle.ir.node import Node, bound_ranges
+from inkle.ir.op import Op
+from inkle.kernel.access import coefficient
+
+BROADCAST, CONTIGUOUS, SHUFFLED = 0.5, 0.6, 1.5  # cycles per vector
+GATHER, SCATTER = 1.0, 1.5  # cycles per element
+SLOW = {ops.DIV: 8.0, ops.SQRT: 8.0, ops.TRUNCDIV: 10.0, ops.TRUNCMOD: 10.0}  # cycles per vector
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Region:
+    """The body of one REDUCE or STORE.
+
+    Attributes:
+        node: the REDUCE or STORE.
+        ranges: what the body runs over.
+        bound: ranges that the reduction removes; empty for a store.
+        loads: LOAD nodes of the body, those of inner regions left out.
+        work: cycles of arithmetic per vector of the body.
+        itemsize: bytes of the widest element computed with.
+    """
+
+    node: Node
+    ranges: frozenset[Node]
+    bound: tuple[Node, ...]
+    loads: tuple[Node, ...]
+    work: float
+    itemsize: int
+
+    @property
+    def points(self) -> int:
+        """How often the body runs."""
+        return prod(length(r) for r in self.ranges)
+
+    @property
+    def op(self) -> Op:
+        """REDUCE or STORE."""
+        return self.node.op
+
+    def accesses(self) -> list[tuple[Node, Node]]:
+        """Return (access, index expression) of every load, and of the store."""
+        found = [(load, load.src[1]) for load in self.loads]
+        return [*found, (self.node, self.node.src[1])] if self.op is forms.STORE else found
+
+
+def length(r: Node) -> int:
+    """Return the extent of a range, or that of its longest round."""
+    size = r.src[0]
+    if size.op is forms.CONST:
+        return int(size.arg)
+    consts = [int(s.arg) for s in size.src if s.op is forms.CONST]
+    return max(consts, default=1)
+
+
+def regions_of(kernel: Kernel) -> list[Region]:
+    """Return all regions of a kernel, inner ones before those that use them."""
+    found = [n for n in kernel.nodes() if n.op is forms.REDUCE]
+    return [_region(node) for node in [*found, *kernel.stores]]
+
+
+def _region(node: Node) -> Region:
+    roots = node.src[:1] if node.op is forms.REDUCE else node.src[1:]
+    loads, work, itemsize = [], 0.5 if node.op is forms.REDUCE else 0.0, 1
+    seen: set[Node] = set()
+    stack = list(roots)
+    while stack:
+        here = stack.pop()
+        if here in seen:
+            continue
+        seen.add(here)
+        itemsize = max(itemsize, here.dtype.itemsize)
+        if here.op is forms.LOAD:
+            loads.append(here)
+            stack.extend(here.src[1:])
+        elif here.op is not forms.REDUCE:
+            if here.op.is_elementwise and here.dtype.bits:
+                work += SLOW.get(here.op, 0.5)
+            stack.extend(here.src)
+    ranges = frozenset().union(*(root.ranges for root in roots)) | node.ranges
+    return Region(node, ranges, bound_ranges(node), tuple(loads), work, itemsize)
+
+
+def access_cost(region: Region, access: Node, at: Node, lane: Node, lanes: int) -> float:
+    """Return cycles of one access per vector when `lane` is spread over `lanes` lanes."""
+    step = coefficient(at, lane)
+    if step == 0:
+        return BROADCAST
+    if step == 1:
+        return CONTIGUOUS * max(1, access.dtype.itemsize * lanes / 64)
+    if access.op is forms.STORE:
+        return SCATTER * lanes
+    if step in (-1, 2) and len(access.src) == 2:
+        return SHUFFLED
+    reuse = region.points / max(1, prod(length(r) for r in access.ranges))
+    return min(GATHER * lanes, CONTIGUOUS + 2 * GATHER * lanes / reuse)  # staged: copied once
+
+
+def vector_cost(region: Region, lane: Node, lanes: int) -> float:
+    """Return cycles of a region with `lane` as its vector axis."""
+    n = length(lane)
+    rounds = -(-n // lanes) / n
+    per_vector = region.work + sum(
+        access_cost(region, access, at, lane, lanes) for access, at in region.accesses()
+    )
+    return region.points * rounds * per_vector
+
+
+def scalar_cost(region: Region) -> float:
+    """Return cycles of a region without vectors."""
+    return region.points * (region.work + 0.6 * len(region.accesses()) + 1.0)
+
+
+def linear_terms(at: Node) -> list[tuple[int, Node]]:
+    """Return [(factor, atom)] with `at` = sum of factor * atom + constant."""
+    terms: list[tuple[int, Node]] = []
+    stack = [(1, at)]
+    while stack:
+        factor, node = stack.pop()
+        if node.op is ops.ADD:
+            stack.extend((factor, source) for source in node.src)
+        elif node.op is ops.SUB:
+            stack.extend([(factor, node.src[0]), (-factor, node.src[1])])
+        elif node.op is ops.NEG:
+            stack.append((-factor, node.src[0]))
+        elif node.op is ops.MUL and any(s.op is forms.CONST for s in node.src):
+            left, right = node.src
+            const, rest = (left, right) if left.op is forms.CONST else (right, left)
+            stack.append((factor * int(const.arg), rest))
+        elif node.op is not forms.CONST:
+            terms.append((factor, node))
+    return terms
+
+
+def is_parallel(store: Node, r: Node) -> bool:
+    """Whether different values of `r` surely write different elements, all else being arbitrary.
+
+    With the index as c * r + (other terms): every other term is a multiple of c * n, or so fine that
+    together they span less than c.
+    """
+    own = coefficient(store.src[1], r)
+    if not own:
+        return False
+    size, fine = abs(own) * extent(r), 0
+    for factor, atom in linear_terms(store.src[1]):
+        if atom is r or factor % size == 0:
+            continue
+        if atom.op is not forms.RANGE:
+            return False
+        fine += abs(factor) * (length(atom) - 1)
+    return fine < abs(own)

@@ -1,0 +1,171 @@
+"""Register tiles for contractions, and staging of what would be gathered.
+
+A contraction is a reduction in which some operand does not depend on some output range: a tile of
+outputs then shares its loads. With u rows and v vectors, u * v accumulators cost u + v loads.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from math import prod
+
+from inkle.ir import forms
+from inkle.ir.loop import Axis, Kernel, axis_of, extent, number_of
+from inkle.ir.node import Node, bound_ranges
+from inkle.kernel.access import coefficient
+from inkle.kernel.machine import Machine
+from inkle.kernel.regions import Region, length, regions_of
+from inkle.kernel.transforms import reorder, split, stage
+
+ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14)
+VECTORS = (1, 2, 3, 4)
+MULTIPLY_ADDS, LOADS = 2.0, 2.0  # per cycle
+LATENCY = 8  # multiply-adds that must be in flight: 4 cycles on 2 ports
+
+
+def contraction(kernel: Kernel) -> Region | None:
+    """Return the heaviest region whose loads can be shared by a tile of outputs."""
+    found = [region for region in regions_of(kernel) if is_contraction(region)]
+    return max(found, key=lambda region: region.points, default=None)
+
+
+def is_contraction(region: Region) -> bool:
+    """Whether some load of a reduction does not depend on some output range."""
+    if region.op is not forms.REDUCE or len(region.loads) < 2:
+        return False
+    free = region.ranges - set(region.bound)
+    return any(free - load.ranges for load in region.loads)
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """How many points of each output range, and how many vectors, one tile holds."""
+
+    rows: tuple[tuple[Node, int], ...]
+    vectors: int
+    score: float
+
+
+def choose_tile(region: Region, lane: Node | None, lanes: int, machine: Machine) -> Tile:
+    """Return the tile with the most multiply-adds per cycle, waste at the edges included."""
+    free = [
+        r
+        for r in sorted(region.ranges - set(region.bound), key=number_of)
+        if r is not lane and axis_of(r) is Axis.LOOP and r.src[0].op is forms.CONST and length(r) > 1
+    ]
+    budget = machine.registers - 4
+    best = Tile((), 1, 0.0)
+    pairs = list(itertools.combinations(free, 2)) or [tuple(free)]
+    for vectors in VECTORS if lane is not None else (1,):
+        if vectors > 1 and lane is not None and length(lane) < lanes * vectors:
+            continue
+        for pair in pairs:
+            for counts in itertools.product(*([u for u in ROWS if u <= length(r)] for r in pair)):
+                if prod(counts) * vectors > budget:
+                    continue
+                rows = tuple((r, u) for r, u in zip(pair, counts, strict=True) if u > 1)
+                score = _score(region, rows, lane, lanes, vectors, machine)
+                if score > best.score * 1.001:
+                    best = Tile(rows, vectors, score)
+    return best
+
+
+def _score(
+    region: Region, rows: tuple[tuple[Node, int], ...], lane: Node | None, lanes: int, vectors: int, machine: Machine
+) -> float:
+    """Return useful multiply-adds per cycle of a tile."""
+    adds = vectors * prod(u for _, u in rows)
+    loads, held = 0.0, 0
+    for load in region.loads:
+        count = prod(u for r, u in rows if r in load.ranges)
+        if lane is not None and lane in load.ranges:
+            count *= vectors
+            held += vectors
+        loads += count
+    if adds + held > machine.registers - 1:
+        return 0.0
+    cycles = max(adds / MULTIPLY_ADDS, loads / LOADS, LATENCY / MULTIPLY_ADDS) + 0.05 * loads
+    useful = 1.0
+    for r, u in rows:
+        useful *= length(r) / (-(-length(r) // u) * u)
+    if lane is not None and lane.src[0].op is forms.CONST:
+        width = lanes * vectors
+        useful *= length(lane) / (-(-length(lane) // width) * width)
+    return adds * useful / cycles
+
+
+def tile_contraction(kernel: Kernel, lane: Node | None, machine: Machine) -> Kernel:
+    """Split output ranges into a register tile, order the loops, stage gathered operands."""
+    region = contraction(kernel)
+    assert region is not None
+    if lane is not None and lane not in region.ranges:
+        lane = None
+    lanes = _lanes(region, lane, machine)
+    tile = choose_tile(region, lane, lanes, machine)
+    outer: list[Node] = []
+    overlap = all(store.arg is None for store in kernel.stores)
+    for r, count in tile.rows:
+        if not overlap and length(r) % count:
+            continue
+        kernel, _, _ = split(kernel, r, count, Axis.LOOP, Axis.UNROLL, "overlap")
+    if lane is not None and lanes > 1:
+        kernel, outer = _vectors(kernel, lane, lanes, tile.vectors, overlap=overlap)
+    kernel = _order(kernel, outer)
+    return stage_gathers(kernel, machine)
+
+
+def _lanes(region: Region, lane: Node | None, machine: Machine) -> int:
+    if lane is None:
+        return 1
+    lanes = machine.lanes(min(region.itemsize, 8))
+    while lanes > length(lane):
+        lanes //= 2
+    return lanes
+
+
+def _vectors(
+    kernel: Kernel, lane: Node, lanes: int, vectors: int, *, overlap: bool
+) -> tuple[Kernel, list[Node]]:
+    """Split the lane range into rounds, vectors and lanes."""
+    width = lanes * vectors
+    fixed = lane.src[0].op is forms.CONST
+    if fixed and (overlap or length(lane) % width == 0):
+        kernel, outer, inner = split(kernel, lane, width, Axis.LOOP, Axis.LOOP, "overlap")
+        kernel, _, _ = split(kernel, inner, lanes, Axis.UNROLL, Axis.LANE)
+        return kernel, [outer] if outer in kernel.order else []
+    kernel, outer, _ = split(kernel, lane, lanes, Axis.LOOP, Axis.LANE, "mask")
+    return kernel, [outer] if outer in kernel.order else []
+
+
+def _order(kernel: Kernel, first: list[Node]) -> Kernel:
+    """Chunks, then the loop over vectors, then other output loops, then reductions."""
+    stored = frozenset().union(*(store.ranges for store in kernel.stores))
+    grid = [r for r in kernel.order if axis_of(r) is Axis.GRID]
+    free = [r for r in kernel.order if r in stored and r not in grid and r not in first]
+    bound = [r for r in kernel.order if r not in stored and r not in first]
+    return reorder(kernel, [*grid, *first, *free, *bound])
+
+
+def stage_gathers(kernel: Kernel, machine: Machine) -> Kernel:
+    """Stage loads that would gather lanes, when each element is used often and the tile fits."""
+    for region in regions_of(kernel):
+        for load in region.loads:
+            lane = next((r for r in load.ranges if axis_of(r) is Axis.LANE), None)
+            if lane is None or load.src[0].op is not forms.PARAM or len(load.src) > 2:
+                continue
+            if coefficient(load.src[1], lane) in (0, 1):
+                continue
+            inner = _tile_ranges(kernel, region, load, lane)
+            size = prod(extent(r) for r in inner)
+            reuse = region.points / max(1, prod(length(r) for r in load.ranges))
+            if reuse >= 4 and size * load.dtype.itemsize <= machine.stage_bytes:
+                return stage_gathers(stage(kernel, load, inner), machine)
+    return kernel
+
+
+def _tile_ranges(kernel: Kernel, region: Region, load: Node, lane: Node) -> list[Node]:
+    """Return what the tile is laid out over: reduced ranges, vectors, lanes innermost."""
+    bound = [r for r in kernel.order if r in load.ranges and r in set(bound_ranges(region.node))]
+    unroll = sorted((r for r in load.ranges if axis_of(r) is Axis.UNROLL), key=number_of)
+    return [*bound, *unroll, lane]

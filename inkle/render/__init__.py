@@ -1,0 +1,1 @@
+"""Targets: programs to source text."""
