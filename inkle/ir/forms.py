@@ -50,7 +50,11 @@ UPDATE = Op(
     "replaced. The next version of a storage.",
 )  # fmt: skip
 CONTIGUOUS = Op("contiguous", 1, text="The source, stored in memory in row-major order.")
-DETACH = Op("detach", 1, text="The source, through which no gradient flows.")
+DETACH = Op(
+    "detach", 1,
+    text="The source, through which no gradient flows; arg is None or the number of the parameter "
+    "whose value it is, so that equal parameters stay different leaves.",
+)  # fmt: skip
 COPY = Op("copy", 1, text="The source on device `arg`.")
 
 # --- loop form --------------------------------------------------------------------------------------

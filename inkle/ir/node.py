@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from inkle.errors import DTypeError, ShapeError
-from inkle.ir import forms
+from inkle.ir import forms, ops
 from inkle.ir.dtype import DType, Kind, index, int64
 from inkle.ir.elementwise import Elementwise, Scalar
 from inkle.ir.op import Op
@@ -27,6 +27,7 @@ from inkle.ir.op import Op
 Shape = tuple[int, ...]
 NO_RANGES: frozenset[Any] = frozenset()
 _BINDERS = frozenset({forms.REDUCE, forms.STAGE})
+_CONVERSIONS = frozenset({ops.CAST, ops.BITCAST})
 
 
 class Node(Elementwise):
@@ -92,8 +93,10 @@ def _forget(entry: Any) -> None:
 
 def intern(op: Op, dtype: DType, src: tuple[Node, ...], arg: Any, shape: Shape) -> Node:
     """Return the unique node with these fields. Checks nothing: use constructors."""
-    key = (op, dtype, src, arg)
-    if op is forms.CONST and dtype.kind is Kind.FLOAT and (arg == 0 or arg != arg):
+    key: tuple[Any, ...] = (op, dtype, src, arg)
+    if op.meaning is not None and op not in _CONVERSIONS:
+        key = (op, None, src, None)  # sources decide the dtype: `elementwise` looks up before typing
+    elif op is forms.CONST and dtype.kind is Kind.FLOAT and (arg == 0 or arg != arg):
         key = (op, dtype, src, struct.pack("<d", arg))
     entry = _table.get(key)
     if entry is not None:
@@ -142,21 +145,50 @@ def elementwise(op: Op, src: tuple[Node, ...]) -> Node:
     """
     dtype = op.dtype_rule(op, tuple([source.dtype for source in src]))
     shape: Shape = ()
+    loose = False
     for source in src:
-        if source.shape != shape and source.op is not forms.CONST:
+        if not source.shape:
+            loose = loose or source.op is not forms.CONST
+        elif source.shape != shape:
             if shape:
-                shapes = ", ".join(str(each.shape) for each in src)
-                raise ShapeError(f"{op.name} needs equal shapes, got {shapes}; expand one of them")
+                raise ShapeError(_unequal(op, src))
             shape = source.shape
-    if shape and any(not each.shape and each.op is not forms.CONST for each in src):
-        shapes = ", ".join(str(each.shape) for each in src)
-        raise ShapeError(f"{op.name} needs equal shapes, got {shapes}; expand one of them")
+    if loose and shape:
+        src = tuple([_spread_literal(op, src, source, shape) for source in src])
     return intern(op, dtype, src, None, shape)
+
+
+def _spread_literal(op: Op, src: tuple[Node, ...], source: Node, shape: Shape) -> Node:
+    """Repeat a scalar computed from constants alone (derivatives make such) to `shape`."""
+    if source.shape or source.op is forms.CONST:
+        return source
+    if any(not each.src and each.op is not forms.CONST for each in toposort((source,))):
+        raise ShapeError(_unequal(op, src))
+    ones = (1,) * len(shape)
+    row = intern(forms.RESHAPE, source.dtype, (source,), ones, ones)
+    return row if shape == ones else intern(forms.EXPAND, source.dtype, (row,), shape, shape)
+
+
+def _unequal(op: Op, src: tuple[Node, ...]) -> str:
+    shapes = ", ".join(str(each.shape) for each in src)
+    return f"{op.name} needs equal shapes, got {shapes}; expand one of them"
 
 
 def const(value: Scalar, dtype: DType) -> Node:
     """Return a literal converted to `dtype`: integers wrap, floats round to nearest even."""
-    return intern(forms.CONST, dtype, (), convert_scalar(value, dtype), ())
+    key = (value.__class__, value, dtype)
+    found = _constants.get(key)
+    if found is None:
+        found = intern(forms.CONST, dtype, (), convert_scalar(value, dtype), ())
+        if value != 0 and value == value:  # 0.0 equals -0.0, and NaN nothing: no keys
+            if len(_constants) >= CACHED_CONSTANTS:
+                _constants.clear()
+            _constants[key] = found
+    return found
+
+
+CACHED_CONSTANTS = 4096  # a shortcut past conversion and rounding; programs have few constants
+_constants: dict[tuple[Any, ...], Node] = {}
 
 
 def convert_scalar(value: Scalar, dtype: DType) -> Scalar:

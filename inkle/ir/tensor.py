@@ -160,6 +160,12 @@ def reduce(x: Node, op: Op, axes: Sequence[int]) -> Node:
     return intern(forms.REDUCE, x.dtype, (x,), (op, removed), shape)
 
 
+def unreduce(x: Node, shape: Shape, axes: Sequence[int]) -> Node:
+    """Return `x`, reduced from `shape` over `axes`, repeated along these axes again."""
+    ones = tuple([1 if i in axes else n for i, n in enumerate(shape)])
+    return expand(reshape(x, ones), shape)
+
+
 def gather(x: Node, indices: Sequence[Node], spec: Sequence[int]) -> Node:
     """Read `x` at computed coordinates.
 
@@ -224,6 +230,9 @@ def cat(parts: Sequence[Node], axis: int) -> Node:
 def update(base: Node, values: Node, region: Sequence[Slice]) -> Node:
     """Return `base` with the region (one (start, stop, step) per axis) replaced by `values`."""
     exact = tuple(region)
+    for n, (start, stop, step) in zip(base.shape, exact, strict=True):
+        if step <= 0 or not (0 <= start <= n and stop <= n):
+            raise ShapeError(f"update {start}:{stop}:{step} does not fit an axis of length {n}")
     shape = tuple(len(range(*each)) for each in exact)
     if values.shape != shape or values.dtype is not base.dtype:
         raise ShapeError(f"update of a region {shape} of {base.dtype} with {values!r}")
@@ -239,9 +248,15 @@ def contiguous(x: Node) -> Node:
     return x if x.op in (forms.BUFFER, forms.PARAM, forms.CONTIGUOUS) else intern(forms.CONTIGUOUS, x.dtype, (x,), None, x.shape)
 
 
-def detach(x: Node) -> Node:
-    """Return `x`, through which no gradient flows."""
-    return x if x.op is forms.DETACH else intern(forms.DETACH, x.dtype, (x,), None, x.shape)
+def detach(x: Node, owner: int | None = None) -> Node:
+    """Return `x`, through which no gradient flows.
+
+    `owner` makes it a leaf of differentiation with an identity of its own: the number of the
+    parameter whose value this is. Equal values of two parameters stay two nodes.
+    """
+    if x.op is forms.DETACH and owner is None:
+        return x
+    return intern(forms.DETACH, x.dtype, (x,), owner, x.shape)
 
 
 def is_true(x: Node) -> bool:

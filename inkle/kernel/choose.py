@@ -14,7 +14,8 @@ from inkle.ir import forms
 from inkle.ir.loop import Axis, Kernel, axis_of, extent, number_of
 from inkle.ir.node import Node
 from inkle.kernel.machine import Machine
-from inkle.kernel.regions import Region, is_parallel, length, regions_of, scalar_cost, vector_cost
+from inkle.kernel.narrow import limiting_ranges, narrow
+from inkle.kernel.regions import Region, bounding, is_parallel, length, regions_of, scalar_cost, vector_cost
 from inkle.kernel.tile import contraction, is_contraction, stage_gathers, tile_contraction
 from inkle.kernel.transforms import reorder, split
 
@@ -34,8 +35,9 @@ def choose_schedule(kernel: Kernel, machine: Machine) -> Kernel:
     """
     if not kernel.order:
         return kernel
+    loops = limiting_ranges(kernel) if contraction(kernel) is not None else frozenset()
     regions = regions_of(kernel)
-    lane = _choose_lane(kernel, regions, machine)
+    lane = _choose_lane(kernel, regions, loops, machine)
     cost = _total(regions, lane, machine)
     kernel = _share_out(kernel, regions, lane, cost, machine)
     kernel, lane = _after_grid(kernel, lane)
@@ -43,7 +45,7 @@ def choose_schedule(kernel: Kernel, machine: Machine) -> Kernel:
         kernel = _reduce_lanes(kernel, region, lane, machine)
     heavy = contraction(kernel)
     if heavy is not None:
-        return tile_contraction(kernel, lane, machine)
+        return narrow(tile_contraction(kernel, lane, machine, limiting_ranges(kernel)))
     if lane is not None:
         kernel = _store_lanes(kernel, lane, machine)
     return stage_gathers(_lanes_innermost(kernel), machine)
@@ -82,12 +84,16 @@ def _total(regions: list[Region], lane: Node | None, machine: Machine) -> float:
     return sum(_region_cost(region, lane, regions, machine) for region in regions)
 
 
-def _choose_lane(kernel: Kernel, regions: list[Region], machine: Machine) -> Node | None:
+def _choose_lane(
+    kernel: Kernel, regions: list[Region], loops: frozenset[Node], machine: Machine
+) -> Node | None:
     """Return the output range to spread over lanes, or None if lanes of reductions do better."""
+    loops |= bounding(kernel)
     candidates = [
         r
         for r in kernel.order
         if length(r) >= 2
+        and r not in loops
         and all(r in store.ranges and is_parallel(store, r) for store in kernel.stores)
     ]
     best: Node | None = None
@@ -129,7 +135,11 @@ def _reduce_lanes(kernel: Kernel, region: Region, lane: Node | None, machine: Ma
     """Give a reduction that does not depend on the stores' lanes its own."""
     if region.op is not forms.REDUCE or (lane is not None and lane in region.ranges):
         return kernel
-    own = [r for r in region.bound if r in kernel.order and axis_of(r) is Axis.LOOP and length(r) >= 4]
+    own = [
+        r
+        for r in region.bound
+        if r in kernel.order and r.src[0].op is forms.CONST and axis_of(r) is Axis.LOOP and length(r) >= 4
+    ]
     if not own:
         return kernel
     regions = [region]

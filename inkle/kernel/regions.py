@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import prod
 
 from inkle.ir import forms, ops
+from inkle.ir.bounds import bounds
 from inkle.ir.loop import Kernel, extent
 from inkle.ir.node import Node, bound_ranges
 from inkle.ir.op import Op
@@ -17,6 +18,7 @@ from inkle.kernel.access import coefficient
 
 BROADCAST, CONTIGUOUS, SHUFFLED = 0.5, 0.6, 1.5  # cycles per vector
 GATHER, SCATTER = 1.0, 1.5  # cycles per element
+STAGE_BYTES = 512 * 1024  # what is larger would be staged again and again
 SLOW = {ops.DIV: 8.0, ops.SQRT: 8.0, ops.TRUNCDIV: 10.0, ops.TRUNCMOD: 10.0}  # cycles per vector
 
 
@@ -57,12 +59,18 @@ class Region:
 
 
 def length(r: Node) -> int:
-    """Return the extent of a range, or that of its longest round."""
+    """Return the extent of a range, or the most it can be."""
     size = r.src[0]
     if size.op is forms.CONST:
         return int(size.arg)
-    consts = [int(s.arg) for s in size.src if s.op is forms.CONST]
-    return max(consts, default=1)
+    _, high = bounds(size)
+    assert high is not None, f"range {r.arg} has no limit"
+    return high
+
+
+def bounding(kernel: Kernel) -> frozenset[Node]:
+    """Return the ranges that extents of other ranges depend on: these stay loops."""
+    return frozenset().union(*(r.src[0].ranges for r in kernel.ranges()))
 
 
 def regions_of(kernel: Kernel) -> list[Region]:
@@ -104,7 +112,10 @@ def access_cost(region: Region, access: Node, at: Node, lane: Node, lanes: int) 
         return SCATTER * lanes
     if step in (-1, 2) and len(access.src) == 2:
         return SHUFFLED
-    reuse = region.points / max(1, prod(length(r) for r in access.ranges))
+    elements = prod(length(r) for r in access.ranges)
+    if elements * access.dtype.itemsize > STAGE_BYTES:
+        return GATHER * lanes
+    reuse = region.points / max(1, elements)
     return min(GATHER * lanes, CONTIGUOUS + 2 * GATHER * lanes / reuse)  # staged: copied once
 
 

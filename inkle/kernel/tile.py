@@ -15,7 +15,7 @@ from inkle.ir.loop import Axis, Kernel, axis_of, extent, number_of
 from inkle.ir.node import Node, bound_ranges
 from inkle.kernel.access import coefficient
 from inkle.kernel.machine import Machine
-from inkle.kernel.regions import Region, length, regions_of
+from inkle.kernel.regions import Region, bounding, length, regions_of
 from inkle.kernel.transforms import reorder, split, stage
 
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14)
@@ -47,12 +47,14 @@ class Tile:
     score: float
 
 
-def choose_tile(region: Region, lane: Node | None, lanes: int, machine: Machine) -> Tile:
+def choose_tile(
+    region: Region, lane: Node | None, lanes: int, machine: Machine, loops: frozenset[Node]
+) -> Tile:
     """Return the tile with the most multiply-adds per cycle, waste at the edges included."""
     free = [
         r
         for r in sorted(region.ranges - set(region.bound), key=number_of)
-        if r is not lane and axis_of(r) is Axis.LOOP and r.src[0].op is forms.CONST and length(r) > 1
+        if r is not lane and r not in loops and axis_of(r) is Axis.LOOP and r.src[0].op is forms.CONST and length(r) > 1
     ]
     budget = machine.registers - 4
     best = Tile((), 1, 0.0)
@@ -95,14 +97,19 @@ def _score(
     return adds * useful / cycles
 
 
-def tile_contraction(kernel: Kernel, lane: Node | None, machine: Machine) -> Kernel:
-    """Split output ranges into a register tile, order the loops, stage gathered operands."""
+def tile_contraction(
+    kernel: Kernel, lane: Node | None, machine: Machine, loops: frozenset[Node]
+) -> Kernel:
+    """Split output ranges into a register tile, order the loops, stage gathered operands.
+
+    Ranges in `loops` stay whole.
+    """
     region = contraction(kernel)
     assert region is not None
     if lane is not None and lane not in region.ranges:
         lane = None
     lanes = _lanes(region, lane, machine)
-    tile = choose_tile(region, lane, lanes, machine)
+    tile = choose_tile(region, lane, lanes, machine, loops | bounding(kernel))
     outer: list[Node] = []
     overlap = all(store.arg is None for store in kernel.stores)
     for r, count in tile.rows:
@@ -157,6 +164,8 @@ def stage_gathers(kernel: Kernel, machine: Machine) -> Kernel:
             if coefficient(load.src[1], lane) in (0, 1):
                 continue
             inner = _tile_ranges(kernel, region, load, lane)
+            if any(r.src[0].op is not forms.CONST for r in inner):
+                continue
             size = prod(extent(r) for r in inner)
             reuse = region.points / max(1, prod(length(r) for r in load.ranges))
             if reuse >= 4 and size * load.dtype.itemsize <= machine.stage_bytes:

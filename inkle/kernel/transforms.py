@@ -12,7 +12,7 @@ from typing import Literal
 
 from inkle.ir import forms, loop, ops
 from inkle.ir.loop import Axis, Kernel, axis_of, extent, flat_index, number_of, range_
-from inkle.ir.node import Node, bound_ranges, const, convert_scalar, rebuild, toposort, transform
+from inkle.ir.node import Node, bound_ranges, const, convert_scalar, rebuild, transform
 from inkle.ir.op import Op
 
 Tail = Literal["exact", "bound", "overlap", "mask", "peel"]
@@ -235,18 +235,3 @@ def _peel(kernel: Kernel, r: Node, start: int, number: int, inner: Axis) -> Kern
 def _power(n: int) -> int:
     """Return the least power of two that is at least `n`: vectors have such lengths."""
     return 1 << (n - 1).bit_length()
-
-
-def heaviest_reduce(kernel: Kernel) -> Node | None:
-    """Return the reduction with the most iterations, its outer loops included."""
-    reduces = [n for n in toposort(kernel.stores) if n.op is forms.REDUCE]
-    return max(reduces, key=iterations, default=None)
-
-
-def iterations(node: Node) -> int:
-    """Return how often the body of a reduction, or the value of another node, is computed."""
-    ranges = node.src[0].ranges | node.ranges if node.op is forms.REDUCE else node.ranges
-    total = 1
-    for r in ranges:
-        total *= extent(r) if r.src[0].op is forms.CONST else 1
-    return total

@@ -1,0 +1,1 @@
+"""The only place that knows the whole pipeline: compile, realize, capture, profile."""

@@ -1,0 +1,179 @@
+"""The pipeline of one kernel: every pass, by name, in order; each timed, counted and dumpable."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import TypeVar
+
+from inkle import config
+from inkle.ir import forms
+from inkle.ir.loop import Kernel
+from inkle.ir.node import Node
+from inkle.ir.program import Program
+from inkle.ir.text import pseudo_code
+from inkle.kernel.choose import choose_schedule
+from inkle.kernel.linearize import linearize
+from inkle.kernel.machine import Machine
+from inkle.render.llvm import render_llvm
+from inkle.render.llvm_types import supports
+from inkle.rules.decompose import decompose
+from inkle.runtime.cpu.device import CpuDevice
+from inkle.runtime.cpu.target import Target
+from inkle.runtime.device import open_device
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A kernel that can be launched.
+
+    Attributes:
+        name: unique, derived from the code.
+        function: native handle.
+        chunks: independent parts of the work.
+        kernel: the loop nest as it was scheduled, for people.
+        source: the text that the compiler of the device got.
+    """
+
+    name: str
+    function: int
+    chunks: int
+    kernel: Kernel
+    source: str
+
+
+@dataclass(slots=True)
+class PassTimes:
+    """Seconds and calls of every pass since the start, for `explain` and benchmarks."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    calls: dict[str, int] = field(default_factory=dict)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Count one run of a pass."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+        self.calls[name] = self.calls.get(name, 0) + 1
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.seconds.clear()
+        self.calls.clear()
+
+
+Result = TypeVar("Result")
+TIMES = PassTimes()
+
+
+def timed(name: str, action: Callable[[], Result]) -> Result:
+    """Run a pass and count its time under `name`."""
+    start = time.perf_counter()
+    result = action()
+    TIMES.add(name, time.perf_counter() - start)
+    return result
+
+
+@cache
+def _machine(target: Target, threads: int) -> Machine:
+    return Machine(
+        vector_bytes=target.vector_bytes,
+        registers=target.vector_registers,
+        threads=threads,
+        stage_bytes=min(512 * 1024, max(128 * 1024, target.l2_bytes // 2)),
+        masks=target.vector_bytes == 64,
+    )
+
+
+def current_target() -> Target:
+    """Return the CPU that kernels are compiled for: this machine, or INKLE_TARGET."""
+    name = config.get("INKLE_TARGET")
+    return Target.named(name) if name else Target.host()
+
+
+def current_threads() -> int:
+    """Return how many workers a kernel may count on."""
+    return int(config.get("INKLE_THREADS")) or len(os.sched_getaffinity(0))
+
+
+def lower(kernel: Kernel, machine: Machine) -> Kernel:
+    """Return `kernel` with operations the target has, bound to its lanes, registers and workers."""
+    stores = timed("decompose", lambda: decompose(kernel.stores, supports))
+    kernel = replace(kernel, stores=tuple(stores))
+    return timed("choose schedule", lambda: choose_schedule(kernel, machine))
+
+
+def to_source(kernel: Kernel, machine: Machine) -> tuple[str, str, Program, Kernel]:
+    """Return (name, text, program, scheduled kernel) of a kernel."""
+    scheduled = lower(kernel, machine)
+    program = timed("linearize", lambda: linearize(scheduled))
+    text = timed("render", lambda: render_llvm(program, "KERNEL"))
+    name = "k" + hashlib.sha256(text.encode()).hexdigest()[:16]
+    return name, text.replace("@KERNEL", f"@{name}"), program, scheduled
+
+
+_compiled: dict[tuple[object, ...], Compiled] = {}
+_lock = threading.RLock()
+
+
+def compile_kernel(kernel: Kernel) -> Compiled:
+    """Compile a kernel once: equal kernels are the same nodes, hence the same entry.
+
+    Raises:
+        CompileError: if the target's compiler rejects it (our bug).
+    """
+    target, threads = current_target(), current_threads()
+    key = (kernel.stores, kernel.order, target, threads)
+    with _lock:
+        found = _compiled.get(key)
+        if found is None:
+            found = _compiled[key] = _compile(kernel, target, threads)
+        return found
+
+
+def _compile(kernel: Kernel, target: Target, threads: int) -> Compiled:
+    name, text, program, scheduled = to_source(kernel, _machine(target, threads))
+    _dump(name, scheduled, text)
+    device = _device(target)
+    built = timed("native code", lambda: device.compile(text, name))
+    return Compiled(name, built.function, program.chunks, scheduled, text)
+
+
+@cache
+def _device(target: Target) -> CpuDevice:
+    if target == Target.host():
+        device = open_device("CPU")
+        assert isinstance(device, CpuDevice)
+        return device
+    return CpuDevice(target)
+
+
+def _dump(name: str, kernel: Kernel, text: str) -> None:
+    folder = config.get("INKLE_DUMP")
+    if folder:
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, f"{name}.txt"), "w") as file:
+            file.write(pseudo_code(kernel) + "\n")
+        with open(os.path.join(folder, f"{name}.ll"), "w") as file:
+            file.write(text)
+
+
+def flops_and_bytes(kernel: Kernel) -> tuple[int, int]:
+    """Return the arithmetic operations of a kernel and the bytes of memory it must touch."""
+    flops = 0
+    for node in kernel.nodes():
+        if node.dtype.is_float and (node.op.is_elementwise or node.op is forms.REDUCE):
+            flops += _points(node)
+    touched = sum(p.arg[1][0] * p.dtype.itemsize for p in kernel.params())
+    return flops, touched
+
+
+def _points(node: Node) -> int:
+    ranges = node.src[0].ranges if node.op is forms.REDUCE else node.ranges
+    total = 1
+    for r in ranges:
+        total *= int(r.src[0].arg) if r.src[0].op is forms.CONST else 1
+    return total

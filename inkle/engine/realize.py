@@ -1,0 +1,105 @@
+"""From lazy graphs to values: canonical graph, cached executable, one run."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from inkle import config
+from inkle.engine import profile, storage
+from inkle.engine.executable import Executable
+from inkle.engine.pipeline import timed
+from inkle.engine.trace import current_trace
+from inkle.ir import forms, spec, tensor
+from inkle.ir.node import Node, rebuild
+from inkle.runtime.device import Buffer, open_device
+from inkle.schedule import schedule
+
+CACHED_GRAPHS = 1024  # executables kept; the least recently used goes first
+
+_executables: OrderedDict[tuple[object, ...], Executable] = OrderedDict()
+_lock = threading.RLock()
+
+
+def canonicalize(outputs: Sequence[Node]) -> tuple[tuple[Node, ...], list[Node]]:
+    """Replace realized values by PARAM leaves, numbered in order of first use.
+
+    Graphs of equal structure become the same nodes, whatever buffers they read.
+
+    Returns:
+        The outputs over PARAM leaves, and the BUFFER leaf of every PARAM slot.
+    """
+    leaves: list[Node] = []
+    slots: dict[Node, Node] = {}
+    done: dict[Node, Node] = {}
+    stack: list[tuple[Node, bool]] = [(root, False) for root in reversed(outputs)]
+    while stack:
+        node, expanded = stack.pop()
+        if node in done:
+            continue
+        leaf = storage.realized(node) if not expanded else None
+        if leaf is not None:
+            if leaf not in slots:
+                slots[leaf] = tensor.param(len(leaves), leaf.dtype, leaf.shape)
+                leaves.append(leaf)
+            done[node] = slots[leaf]
+        elif expanded or not node.src:
+            done[node] = rebuild(node, tuple([done[source] for source in node.src]))
+        else:
+            stack.append((node, True))
+            stack.extend([(source, False) for source in reversed(node.src) if source not in done])
+    return tuple([done[root] for root in outputs]), leaves
+
+
+def executable_for(outputs: tuple[Node, ...]) -> Executable:
+    """Return the executable of a canonical graph, building it the first time."""
+    key = (outputs, config.get("INKLE_TARGET"), config.get("INKLE_THREADS"))
+    with _lock:
+        found = _executables.get(key)
+        if found is not None:
+            _executables.move_to_end(key)
+            return found
+        if config.get("INKLE_CHECK"):
+            spec.check_tensor(outputs)
+        plan = timed("schedule", lambda: schedule(outputs))
+        found = _executables[key] = Executable(plan)
+        profile.explain(found)
+        if len(_executables) > CACHED_GRAPHS:
+            _executables.popitem(last=False)
+        return found
+
+
+def realize(nodes: Sequence[Node]) -> list[Node]:
+    """Compute `nodes`.
+
+    Returns:
+        A BUFFER leaf for each node, which pending expressions of that node will read, too.
+    """
+    trace = current_trace()
+    if trace is not None:
+        trace.on_realize(nodes)
+    todo = list(dict.fromkeys(node for node in nodes if not storage.is_realized(node)))
+    if todo:
+        outputs, leaves = timed("canonicalize", lambda: canonicalize(todo))
+        for node, buffer in zip(todo, run(outputs, leaves), strict=True):
+            storage.remember(node, storage.new_leaf(node.dtype, node.shape, buffer))
+    found = [storage.realized(node) for node in nodes]
+    return [leaf for leaf in found if leaf is not None]
+
+
+def run(outputs: tuple[Node, ...], leaves: Sequence[Node]) -> list[Buffer]:
+    """Run a canonical graph on the memory of `leaves`."""
+    executable = executable_for(outputs)
+    with _lock:  # a graph belongs to one thread at a time
+        return profile.run(executable, [storage.buffer_of(leaf) for leaf in leaves])
+
+
+def synchronize() -> None:
+    """Wait for everything queued on the default device."""
+    open_device("CPU").synchronize()
+
+
+def is_constant(node: Node) -> bool:
+    """Whether `node` reads no memory at all."""
+    return all(n.op is not forms.BUFFER for n in node.toposort())

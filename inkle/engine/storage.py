@@ -1,0 +1,132 @@
+"""Where values live: memory behind BUFFER leaves, and the identity of what can be mutated.
+
+The memory of a leaf lives as long as the leaf does: while a Tensor or an expression refers to it.
+Nothing here keeps a leaf alive.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from inkle.errors import DeviceError, DTypeError
+from inkle.ir import forms, tensor
+from inkle.ir.dtype import BY_NAME, DType, Kind, bfloat16, uint16
+from inkle.ir.node import Node
+from inkle.runtime.cpu.buffer import Buffer as CpuBuffer
+from inkle.runtime.device import Buffer, open_device
+
+Array = npt.NDArray[Any]
+
+_memory: weakref.WeakKeyDictionary[Node, Buffer] = weakref.WeakKeyDictionary()
+_realized: weakref.WeakKeyDictionary[Node, Node] = weakref.WeakKeyDictionary()
+_owners: weakref.WeakKeyDictionary[Node, weakref.ref[Storage]] = weakref.WeakKeyDictionary()
+_lock = threading.RLock()
+
+
+class Storage:
+    """Something that can be assigned to: `current` is the node of its latest version.
+
+    Attributes:
+        device: where it lives.
+    """
+
+    __slots__ = ("__weakref__", "_current", "device")
+
+    def __init__(self, current: Node, device: str = "CPU") -> None:
+        self.device = device
+        self.current = current
+
+    @property
+    def current(self) -> Node:
+        """The node of the latest version."""
+        return self._current
+
+    @current.setter
+    def current(self, node: Node) -> None:
+        self._current = node
+        if node.op is forms.BUFFER:
+            with _lock:
+                _owners[node] = weakref.ref(self)
+
+
+def owner(leaf: Node) -> Storage | None:
+    """Return the storage whose version `leaf` is or was, if it still exists."""
+    found = _owners.get(leaf)
+    return found() if found is not None else None
+
+
+def attach(node: Node, buffer: Buffer) -> None:
+    """Say that `buffer` holds the elements of BUFFER leaf `node`."""
+    with _lock:
+        _memory[node] = buffer
+
+
+def buffer_of(node: Node) -> Buffer:
+    """Return the memory of a BUFFER leaf."""
+    try:
+        return _memory[node]
+    except KeyError:
+        raise DeviceError(f"no memory belongs to {node!r}; it is not a realized value") from None
+
+
+def new_leaf(dtype: DType, shape: tuple[int, ...], buffer: Buffer) -> Node:
+    """Return a new BUFFER leaf whose elements are in `buffer`."""
+    leaf = tensor.buffer(dtype, shape)
+    attach(leaf, buffer)
+    return leaf
+
+
+def is_realized(node: Node) -> bool:
+    """Whether the elements of `node` are in memory."""
+    return node.op is forms.BUFFER or node in _realized
+
+
+def realized(node: Node) -> Node | None:
+    """Return the leaf that holds the value of `node`, if it has been computed."""
+    return node if node.op is forms.BUFFER else _realized.get(node)
+
+
+def remember(node: Node, leaf: Node) -> None:
+    """Say that `leaf` holds the value of `node`, as long as somebody refers to `node`."""
+    with _lock:
+        _realized[node] = leaf
+
+
+def from_array(array: Array) -> Node:
+    """Return a BUFFER leaf over a NumPy array: without a copy where it is C-contiguous.
+
+    Raises:
+        DTypeError: if inkle has no such element type.
+    """
+    name = array.dtype.name
+    if name not in BY_NAME or not array.dtype.isnative:
+        raise DTypeError(f"no element type for a NumPy array of {array.dtype}; convert it first")
+    flat = np.ascontiguousarray(array)
+    return new_leaf(BY_NAME[name], tuple(array.shape), CpuBuffer.wrap(flat))
+
+
+def numpy_dtype(dtype: DType) -> npt.DTypeLike:
+    """Return NumPy's type for `dtype`; bfloat16 appears as its bits in uint16."""
+    if dtype is bfloat16:
+        return np.dtype(uint16.name)
+    return np.dtype(np.bool_ if dtype.kind is Kind.BOOL else dtype.name)
+
+
+def to_array(node: Node) -> Array:
+    """Return the elements of a realized node as an array that shares its memory."""
+    leaf = realized(node)
+    if leaf is None:
+        raise DeviceError(f"{node!r} has not been computed; realize it first")
+    buffer = buffer_of(leaf)
+    assert isinstance(buffer, CpuBuffer)
+    return buffer.numpy(numpy_dtype(leaf.dtype), leaf.shape)
+
+
+def allocate(dtype: DType, size: int) -> Buffer:
+    """Return memory for `size` elements."""
+    return open_device("CPU").allocate(size * dtype.itemsize)

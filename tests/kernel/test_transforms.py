@@ -1,0 +1,115 @@
+"""Every transform keeps what a kernel computes, for sizes that divide and sizes that do not."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inkle.ir.loop import Axis
+from inkle.kernel.narrow import narrow
+from inkle.kernel.transforms import bind, reorder, split, stage
+from tests.kernel.kernels import matmul, numbers, row_normalize, run, transposed_convolution
+
+
+def check_matmul(kernel, m, n, k):
+    a, b, out = numbers(m, k), numbers(k, n, seed=1), np.full((m, n), np.nan, np.float32)
+
+    run(kernel, out, a, b)
+
+    np.testing.assert_array_equal(out, a @ b)
+
+
+@pytest.mark.parametrize("tail", ["bound", "overlap", "mask"])
+@pytest.mark.parametrize("size", [4, 7, 8, 9])
+def test_split_of_an_output_range_covers_every_element(tail, size):
+    kernel, i, _, _ = matmul(size, 5, 3)
+
+    kernel, _, _ = split(kernel, i, 4, Axis.LOOP, Axis.LOOP, tail)
+
+    check_matmul(kernel, size, 5, 3)
+
+
+@pytest.mark.parametrize("tail", ["bound", "mask", "peel"])
+@pytest.mark.parametrize("size", [4, 7, 8, 9])
+def test_split_of_a_reduction_counts_every_element_once(tail, size):
+    kernel, _, _, k = matmul(3, 5, size)
+
+    kernel, _, _ = split(kernel, k, 4, Axis.LOOP, Axis.LOOP, tail)
+
+    check_matmul(kernel, 3, 5, size)
+
+
+@pytest.mark.parametrize("size", [16, 17, 31, 40])
+def test_lanes_of_a_reduction_are_combined_across(size):
+    kernel, _, _, k = matmul(3, 5, size)
+
+    kernel, _, _ = split(kernel, k, 16, Axis.LOOP, Axis.LANE, "peel")
+
+    check_matmul(kernel, 3, 5, size)
+
+
+@given(
+    m=st.integers(1, 20), n=st.integers(1, 40), k=st.integers(1, 9),
+    rows=st.integers(1, 6), lanes=st.sampled_from([2, 4, 8, 16]), staged=st.booleans(),
+)  # fmt: skip
+def test_register_tiles_of_any_size_keep_the_product(m, n, k, rows, lanes, staged):
+    kernel, i, j, l = matmul(m, n, k)
+
+    kernel, _, _ = split(kernel, i, rows, Axis.LOOP, Axis.UNROLL, "overlap" if rows <= m else "mask")
+    kernel, _, lane = split(kernel, j, lanes, Axis.LOOP, Axis.LANE, "overlap" if lanes <= n else "mask")
+    if staged and lanes <= n:
+        second = next(x for x in kernel.nodes() if x.op.name == "load" and x.src[0].arg[0] == 2)
+        kernel = stage(kernel, second, [l, lane])
+
+    check_matmul(kernel, m, n, k)
+
+
+def test_reorder_puts_the_reduction_outside_nothing_and_keeps_the_product():
+    kernel, i, j, l = matmul(6, 7, 5)
+
+    kernel = reorder(kernel, [j, i, l])
+
+    check_matmul(kernel, 6, 7, 5)
+
+
+def test_bind_to_grid_makes_chunks():
+    kernel, i, _, _ = matmul(6, 7, 5)
+
+    kernel, _ = bind(kernel, i, Axis.GRID)
+
+    check_matmul(kernel, 6, 7, 5)
+
+
+def test_a_reduction_inside_a_row_is_computed_once_per_row():
+    x, out = numbers(5, 33), np.empty((5, 33), np.float32)
+
+    run(row_normalize(5, 33), out, x)
+
+    np.testing.assert_array_equal(out, x - x.max(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize(("n", "k"), [(1, 1), (5, 3), (3, 5), (16, 4)])
+def test_narrowed_loops_visit_exactly_the_gated_points(n, k):
+    g, w, out = numbers(n), numbers(k, seed=1), np.empty(n + k - 1, np.float32)
+    kernel = narrow(transposed_convolution(n, k))
+
+    run(kernel, out, g, w)
+
+    assert kernel.schedule, "nothing was narrowed"
+    np.testing.assert_array_equal(out, np.convolve(g, w))
+
+
+def test_a_gated_term_keeps_infinity_of_the_other_factor_out():
+    g, w, out = np.ones(3, np.float32), np.array([1, np.inf], np.float32), np.empty(4, np.float32)
+
+    run(transposed_convolution(3, 2), out, g, w)
+
+    np.testing.assert_array_equal(out, [1, np.inf, np.inf, np.inf])
+
+
+def test_the_schedule_lists_what_was_done():
+    kernel, i, _, _ = matmul(6, 7, 5)
+
+    kernel, _, _ = split(kernel, i, 4, Axis.LOOP, Axis.UNROLL, "overlap")
+
+    assert kernel.schedule == ("split loop 0 by 4 into loop 3, unroll 4 (overlap)",)
