@@ -33,6 +33,7 @@ class Fit:
 
     Attributes:
         text: the approximation in words, for the comment in the table.
+        low, high: the interval; a pair of upper ends is one for float32, one for float64.
         degrees: degree for float32, for float64.
     """
 
@@ -41,7 +42,7 @@ class Fit:
     value: Real
     weight: Real
     low: mpf
-    high: mpf
+    high: mpf | tuple[mpf, mpf]
     degrees: tuple[int, int]
 
 
@@ -112,7 +113,8 @@ def round_to(value: mpf, bits: int) -> float:
 def fit(spec: Fit, bits: int) -> tuple[list[float], float]:
     """Return the rounded coefficients, lowest power first, and log2 of the largest weighted error."""
     degree = spec.degrees[bits == 64]
-    grid = chebyshev_grid(spec.low, spec.high, 2 * (degree + 2) * GRID_PER_NODE // 2)
+    high = spec.high[bits == 64] if isinstance(spec.high, tuple) else spec.high
+    grid = chebyshev_grid(spec.low, high, (degree + 2) * GRID_PER_NODE)
     values = [spec.value(x) for x in grid]
     weights = [abs(spec.weight(x)) for x in grid]
     rest, scale, rounded = values, weights, []
@@ -139,7 +141,6 @@ def odd(function: Real, scale: int = 1) -> tuple[Real, Real]:
 
 
 HALF_LN2 = mp.log(2) / 2 * mpf("1.002")  # rounding of x * log2(e) lets |r| pass ln(2)/2 a little
-HALF_PI = mp.pi / 2 * mpf("1.0001")
 LOG_EDGE = mpf(1) / 3 * mpf("1.0001")
 SPECS = (
     Fit("EXPM1", "exp(r) = 1 + r + r*r*P(r), |r| <= ln(2)/2; weighed for expm1(r)",
@@ -150,11 +151,40 @@ SPECS = (
     Fit("LOG1P", "log(1 + f) = f - f*f/2 + f*f*f*P(f), |f| <= 1/3",
         lambda f: (mp.log1p(f) - f + f * f / 2) / f**3, lambda f: f**3 / mp.log1p(f),
         -LOG_EDGE, LOG_EDGE, (7, 19)),
-    Fit("SIN", "sin(r) = r + r*z*P(z), z = r*r, |r| <= pi/2",
-        *odd(mp.sin), mpf(0), HALF_PI**2, (4, 8)),
+    Fit("SIN", "sin(r) = r + r*z*P(z), z = r*r, |r| <= 1",
+        *odd(mp.sin), mpf(0), mpf(1), (3, 6)),
+    Fit("COS", "cos(r) = 1 - z*(1/2 + z*P(z)), z = r*r, |r| <= 1",
+        lambda z: ((1 - mp.cos(mp.sqrt(z))) / z - 0.5) / z, lambda z: z**2 / mp.cos(mp.sqrt(z)),
+        mpf(0), mpf(1), (2, 5)),
     Fit("TAN", "tan(r) = r + r*z*P(z), z = r*r, |r| <= 1",
         *odd(mp.tan), mpf(0), mpf(1), (8, 18)),
+    Fit("SINH", "sinh(r) = r + r*z*P(z), z = r*r, |r| <= 1",
+        *odd(mp.sinh), mpf(0), mpf(1), (3, 6)),
+    Fit("TANH", "tanh(r) = r + r*z*P(z), z = r*r, |r| <= 0.55",
+        *odd(mp.tanh), mpf(0), mpf("0.55") ** 2, (4, 10)),
+    Fit("ERF", "erf(r) = r + r*P(z), z = r*r, |r| <= 0.92",
+        lambda z: mp.erf(mp.sqrt(z)) / mp.sqrt(z) - 1, lambda z: mp.sqrt(z) / mp.erf(mp.sqrt(z)),
+        mpf(0), mpf("0.92") ** 2, (6, 11)),
+    Fit("LOG_ERFC", "log(erfc(r)) = P(r), 0.92 <= r <= 4 or 6; weighed for erf(r)",
+        lambda r: mp.log(mp.erfc(r)), lambda r: mp.erfc(r) / mp.erf(r),
+        mpf("0.92"), (mpf(4), mpf(6)), (6, 18)),
 )  # fmt: skip
+SUMS = {
+    "TWO_PI": (2 * mp.pi, 2),
+    "HALF_PI": (mp.pi / 2, 3),
+    "LOG2_E": (1 / mp.log(2), 2),
+    "LOG10_E": (1 / mp.log(10), 2),
+    "LOG10_2": (mp.log10(2), 2),
+}
+
+
+def split_sum(value: mpf, terms: int, bits: int) -> list[float]:
+    """Return floats whose sum is `value` to `terms` times the precision of the format."""
+    out = []
+    for _ in range(terms):
+        out.append(round_to(value, bits))
+        value -= out[-1]
+    return out
 
 
 def number(value: float, bits: int) -> str:
@@ -186,8 +216,16 @@ def table() -> str:
             lines += [f"        {n}," for n in numbers]
             lines += ["    ),"]
         lines += ["}"]
+    lines += ["", "# constants as sums of floats"]
+    for name, (value, terms) in SUMS.items():
+        lines += [f"{name} = {{"]
+        for bits in (32, 64):
+            numbers = [number(term, bits) for term in split_sum(value, terms, bits)]
+            lines += [f"    {bits}: ({', '.join(numbers)}),"]
+        lines += ["}"]
     lines += ["", "# 1/(2*pi): the leading 1280 bits of its fraction", "INVERSE_TWO_PI = int("]
     lines += [f'    "{digits}"' for digits in inverse_two_pi(1280)]
+    lines += ["    \"\",", "    16,", ")"]
 
     return "\n".join(lines) + "\n"
 

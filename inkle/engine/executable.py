@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,7 @@ class Executable:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self._lock = threading.Lock()
         self.steps = tuple(
             Step(compile_kernel(launch.kernel), launch.memory, launch.lines) for launch in plan.launches
         )
@@ -52,16 +54,18 @@ class Executable:
 
     def run(self, inputs: Sequence[Buffer]) -> list[Buffer]:
         """Run all kernels; return the buffers of the outputs, fresh or, where unchanged, inputs."""
-        buffers, arena = self._bind(inputs)
-        self._graph.run()
-        del arena
+        with self._lock:  # the slot table belongs to one thread at a time
+            buffers, arena = self._bind(inputs)
+            self._graph.run()
+            del arena
         return buffers
 
     def run_timed(self, inputs: Sequence[Buffer]) -> tuple[list[Buffer], list[float]]:
         """Like `run`; also returns the seconds of every step."""
-        buffers, arena = self._bind(inputs)
-        seconds = self._graph.run_timed()
-        del arena
+        with self._lock:
+            buffers, arena = self._bind(inputs)
+            seconds = self._graph.run_timed()
+            del arena
         return buffers, seconds
 
     def _bind(self, inputs: Sequence[Buffer]) -> tuple[list[Buffer], Buffer | None]:

@@ -44,6 +44,8 @@ def canonicalize(outputs: Sequence[Node]) -> tuple[tuple[Node, ...], list[Node]]
                 slots[leaf] = tensor.param(len(leaves), leaf.dtype, leaf.shape)
                 leaves.append(leaf)
             done[node] = slots[leaf]
+        elif expanded and node.op is forms.DETACH:
+            done[node] = done[node.src[0]]  # a matter of gradients only
         elif expanded or not node.src:
             done[node] = rebuild(node, tuple([done[source] for source in node.src]))
         else:
@@ -90,9 +92,7 @@ def realize(nodes: Sequence[Node]) -> list[Node]:
 
 def run(outputs: tuple[Node, ...], leaves: Sequence[Node]) -> list[Buffer]:
     """Run a canonical graph on the memory of `leaves`."""
-    executable = executable_for(outputs)
-    with _lock:  # a graph belongs to one thread at a time
-        return profile.run(executable, [storage.buffer_of(leaf) for leaf in leaves])
+    return profile.run(executable_for(outputs), [storage.buffer_of(leaf) for leaf in leaves])
 
 
 def synchronize() -> None:

@@ -6,14 +6,16 @@ Nothing here keeps a leaf alive.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from inkle.errors import DeviceError, DTypeError
+from inkle.errors import DeviceError, DTypeError, TraceError
 from inkle.ir import forms, tensor
 from inkle.ir.dtype import BY_NAME, DType, Kind, bfloat16, uint16
 from inkle.ir.node import Node
@@ -24,7 +26,6 @@ Array = npt.NDArray[Any]
 
 _memory: weakref.WeakKeyDictionary[Node, Buffer] = weakref.WeakKeyDictionary()
 _realized: weakref.WeakKeyDictionary[Node, Node] = weakref.WeakKeyDictionary()
-_owners: weakref.WeakKeyDictionary[Node, weakref.ref[Storage]] = weakref.WeakKeyDictionary()
 _lock = threading.RLock()
 
 
@@ -33,31 +34,49 @@ class Storage:
 
     Attributes:
         device: where it lives.
+        serial: running number; storages born during a capture have greater ones than older storages.
     """
 
-    __slots__ = ("__weakref__", "_current", "device")
+    __slots__ = ("__weakref__", "_current", "device", "serial")
 
     def __init__(self, current: Node, device: str = "CPU") -> None:
         self.device = device
-        self.current = current
+        self.serial = next(serials)
+        self._current = current
 
     @property
     def current(self) -> Node:
         """The node of the latest version."""
+        if _readers:
+            _tell_reader(self)
         return self._current
 
     @current.setter
     def current(self, node: Node) -> None:
         self._current = node
-        if node.op is forms.BUFFER:
-            with _lock:
-                _owners[node] = weakref.ref(self)
+
+    def peek(self) -> Node:
+        """Return the node of the latest version without telling a capture in progress."""
+        return self._current
 
 
-def owner(leaf: Node) -> Storage | None:
-    """Return the storage whose version `leaf` is or was, if it still exists."""
-    found = _owners.get(leaf)
-    return found() if found is not None else None
+serials = itertools.count()
+_readers: dict[int, Callable[[Storage], None]] = {}  # thread -> capture in progress there
+
+
+def _tell_reader(target: Storage) -> None:
+    reader = _readers.get(threading.get_ident())
+    if reader is not None:
+        reader(target)
+
+
+def set_reader(reader: Callable[[Storage], None] | None) -> Callable[[Storage], None] | None:
+    """Let `reader` see every storage that this thread reads; return the reader before."""
+    thread = threading.get_ident()
+    before = _readers.pop(thread, None)
+    if reader is not None:
+        _readers[thread] = reader
+    return before
 
 
 def attach(node: Node, buffer: Buffer) -> None:
@@ -71,7 +90,10 @@ def buffer_of(node: Node) -> Buffer:
     try:
         return _memory[node]
     except KeyError:
-        raise DeviceError(f"no memory belongs to {node!r}; it is not a realized value") from None
+        raise TraceError(
+            f"{node!r} is an input of a captured function and has no value outside of it; return "
+            f"what you need from the function instead of keeping it elsewhere"
+        ) from None
 
 
 def new_leaf(dtype: DType, shape: tuple[int, ...], buffer: Buffer) -> Node:

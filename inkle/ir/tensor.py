@@ -7,6 +7,7 @@ constructor returns its source where the operation would change nothing.
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Sequence
 from math import prod
 
@@ -19,11 +20,21 @@ from inkle.ir.op import Op
 Slice = tuple[int, int, int]
 Padding = tuple[int, int, int]
 _buffer_numbers = itertools.count()
+_lock = threading.Lock()
 
 
 def buffer(dtype: DType, shape: Shape) -> Node:
     """Return a new leaf with an identity of its own: the elements of one storage, row major."""
-    return intern(forms.BUFFER, dtype, (), (next(_buffer_numbers), shape), shape)
+    with _lock:
+        number = next(_buffer_numbers)
+    return intern(forms.BUFFER, dtype, (), (number, shape), shape)
+
+
+def reserve_buffers(number: int) -> None:
+    """Let new buffers be numbered from above `number`, which a graph read from text has taken."""
+    global _buffer_numbers
+    with _lock:
+        _buffer_numbers = itertools.count(max(next(_buffer_numbers), number + 1))
 
 
 def param(slot: int, dtype: DType, shape: Shape) -> Node:

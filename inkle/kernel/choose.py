@@ -20,6 +20,7 @@ from inkle.kernel.tile import contraction, is_contraction, stage_gathers, tile_c
 from inkle.kernel.transforms import reorder, split
 
 CHUNK_CYCLES = 30_000  # about 10 us: below, sharing out costs more than it gains
+PANEL = 64  # columns of a contraction that are staged at a time
 CHUNKS_PER_THREAD = 8  # enough to balance workers of unequal speed
 
 
@@ -190,7 +191,9 @@ def _share_out(
         and length(r) > 1
         and all(r in store.ranges and is_parallel(store, r) for store in kernel.stores)
     ]
-    outer.sort(key=lambda r: (_inner_sharing(regions, r), kernel.order.index(r)))
+    panels = CHUNKS_PER_THREAD * machine.threads * PANEL
+    wide = lane if lane is not None and length(lane) * 2 >= panels and contraction(kernel) else None
+    outer.sort(key=lambda r: (r is not wide, _inner_sharing(regions, r), kernel.order.index(r)))
     chunks = 1
     grid: list[Node] = []
     for r in outer:

@@ -259,7 +259,8 @@ class Linearizer:
             if affine is not None:
                 return affine
         args = [self._value(source, point) for source in node.src]
-        if node.op in (ops.AND, ops.OR) and lanes > 1 and args[0].lanes != args[1].lanes:
+        mixed = lanes > 1 and node.dtype is bool_ and args[0].lanes != args[1].lanes
+        if mixed and node.op in (ops.AND, ops.OR):
             return self._mixed_logic(node.op, args, lanes, scope)
         # A scalar condition of a vector choice stays scalar: one branch-free select.
         keep = {0} if node.op is ops.WHERE and args[0].lanes == 1 else set()

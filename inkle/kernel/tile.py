@@ -21,6 +21,7 @@ from inkle.kernel.transforms import reorder, split, stage
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14)
 VECTORS = (1, 2, 3, 4)
 MULTIPLY_ADDS, LOADS = 2.0, 2.0  # per cycle
+PAGE_BYTES = 4096  # rows this far apart share sets of the first cache and miss in the TLB
 LATENCY = 8  # multiply-adds that must be in flight: 4 cycles on 2 ports
 
 
@@ -155,22 +156,32 @@ def _order(kernel: Kernel, first: list[Node]) -> Kernel:
 
 
 def stage_gathers(kernel: Kernel, machine: Machine) -> Kernel:
-    """Stage loads that would gather lanes, when each element is used often and the tile fits."""
+    """Stage loads that would gather lanes or jump pages, when each element is used often."""
     for region in regions_of(kernel):
         for load in region.loads:
-            lane = next((r for r in load.ranges if axis_of(r) is Axis.LANE), None)
-            if lane is None or load.src[0].op is not forms.PARAM or len(load.src) > 2:
-                continue
-            if coefficient(load.src[1], lane) in (0, 1):
-                continue
-            inner = _tile_ranges(kernel, region, load, lane)
-            if any(r.src[0].op is not forms.CONST for r in inner):
-                continue
-            size = prod(extent(r) for r in inner)
-            reuse = region.points / max(1, prod(length(r) for r in load.ranges))
-            if reuse >= 4 and size * load.dtype.itemsize <= machine.stage_bytes:
+            inner = _worth_staging(kernel, region, load, machine)
+            if inner:
                 return stage_gathers(stage(kernel, load, inner), machine)
     return kernel
+
+
+def _worth_staging(kernel: Kernel, region: Region, load: Node, machine: Machine) -> list[Node]:
+    """Return the ranges of the tile to stage for `load`, or nothing."""
+    lane = next((r for r in load.ranges if axis_of(r) is Axis.LANE), None)
+    if lane is None or load.src[0].op is not forms.PARAM or len(load.src) > 2:
+        return []
+    inner = _tile_ranges(kernel, region, load, lane)
+    if any(r.src[0].op is not forms.CONST for r in inner):
+        return []
+    size = prod(extent(r) for r in inner) * load.dtype.itemsize
+    reuse = region.points / max(1, prod(length(r) for r in load.ranges))
+    if size > machine.stage_bytes or reuse < 4:
+        return []
+    if coefficient(load.src[1], lane) not in (0, 1):
+        return inner
+    steps = [coefficient(load.src[1], r) for r in inner if r in region.bound]
+    jumps = any(step is None or step * load.dtype.itemsize >= PAGE_BYTES for step in steps)
+    return inner if jumps and reuse >= 32 else []
 
 
 def _tile_ranges(kernel: Kernel, region: Region, load: Node, lane: Node) -> list[Node]:

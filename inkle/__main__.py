@@ -1,0 +1,7 @@
+"""`python -m inkle`."""
+
+import sys
+
+from inkle.cli import main
+
+sys.exit(main())

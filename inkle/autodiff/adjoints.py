@@ -1,0 +1,240 @@
+"""How a gradient passes through each structural operation of the tensor form.
+
+An adjoint takes a node and the gradient of its value, and gives the gradient of each source (None:
+zero, or none needed because the source holds integers). The movement operations are closed under
+this: the adjoint of a SHEAR is a SHEAR with the opposite factor, that of a SLICE with a step is a
+PAD with an interior. Hence the backward pass of a convolution is again affine loop nests.
+
+Rules are made of the same operations as any graph, so they can be differentiated again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from inkle.errors import GradientError
+from inkle.ir import forms, ops, tensor
+from inkle.ir.dtype import float32
+from inkle.ir.node import Node
+
+Parts = tuple[Node | None, ...]
+Adjoint = Callable[[Node, Node], Parts]
+
+
+def sum_axes(x: Node, axes: tuple[int, ...]) -> Node:
+    """Return the sum over `axes`, which vanish; floats of 16 bits are summed in float32."""
+    if x.dtype.is_float and x.dtype.bits == 16:
+        return tensor.reduce(x.cast(float32), ops.ADD, axes).cast(x.dtype)
+    return tensor.reduce(x, ops.ADD, axes)
+
+
+def zeros_like(x: Node) -> Node:
+    """Return zeros of the shape and dtype of `x`."""
+    return tensor.full(0, x.dtype, x.shape)
+
+
+# --- movement ---------------------------------------------------------------------------------------
+
+
+def _reshape(node: Node, g: Node) -> Parts:
+    return (tensor.reshape(g, node.src[0].shape),)
+
+
+def _permute(node: Node, g: Node) -> Parts:
+    inverse = sorted(range(len(node.arg)), key=node.arg.__getitem__)
+    return (tensor.permute(g, inverse),)
+
+
+def _expand(node: Node, g: Node) -> Parts:
+    x = node.src[0]
+    grown = tuple([i for i, (n, m) in enumerate(zip(x.shape, node.shape, strict=True)) if n != m])
+    return (tensor.reshape(sum_axes(g, grown), x.shape),)
+
+
+def _slice(node: Node, g: Node) -> Parts:
+    x = node.src[0]
+    if 0 in node.shape:  # nothing was taken: there is no last element to measure `high` from
+        return (zeros_like(x),)
+    spec = [
+        (start, n - start - (m - 1) * step - 1, step - 1)
+        for (start, _, step), n, m in zip(node.arg, x.shape, node.shape, strict=True)
+    ]
+    return (tensor.pad(g, spec),)
+
+
+def _pad(node: Node, g: Node) -> Parts:
+    spec = [
+        (low, low + (n - 1) * (inner + 1) + 1, inner + 1) if n else (0, 0, 1)
+        for (low, _, inner), n in zip(node.arg, node.src[0].shape, strict=True)
+    ]
+    return (tensor.slice_(g, spec),)
+
+
+def _flip(node: Node, g: Node) -> Parts:
+    return (tensor.flip(g, node.arg),)
+
+
+def _shear(node: Node, g: Node) -> Parts:
+    axis, by, factor = node.arg
+    return (tensor.shear(g, axis, by, -factor),)
+
+
+def _cat(node: Node, g: Node) -> Parts:
+    parts: list[Node] = []
+    start = 0
+    for source in node.src:
+        stop = start + source.shape[node.arg]
+        parts.append(tensor.shrink(g, node.arg, start, stop))
+        start = stop
+    return tuple(parts)
+
+
+def _update(node: Node, g: Node) -> Parts:
+    values = node.src[1]
+    return tensor.update(g, zeros_like(values), node.arg), tensor.slice_(g, node.arg)
+
+
+# --- reductions -------------------------------------------------------------------------------------
+
+
+def _reduce(node: Node, g: Node) -> Parts:
+    op, axes = node.arg
+    rule = REDUCTIONS.get(op)
+    if rule is None:
+        raise GradientError(f"a reduction with {op.name} has no gradient")
+    x = node.src[0]
+    return (rule(x, node, g, axes),)
+
+
+def _sum(x: Node, out: Node, g: Node, axes: tuple[int, ...]) -> Node:
+    return tensor.unreduce(g, x.shape, axes)
+
+
+def _extremum(x: Node, out: Node, g: Node, axes: tuple[int, ...]) -> Node:
+    """All elements that attain the extremum share the gradient equally."""
+    mask = x.eq(tensor.unreduce(out, x.shape, axes)).cast(x.dtype)
+    share = g / sum_axes(mask, axes)
+    return mask * tensor.unreduce(share, x.shape, axes)
+
+
+def _product(x: Node, out: Node, g: Node, axes: tuple[int, ...]) -> Node:
+    """The product of the other elements: out / x, except where zeros are involved.
+
+    With one zero only that zero has a gradient; with two or more nothing has. (The second
+    derivative between a zero and another element is not seen by this rule.)
+    """
+    is_zero = x.eq(0.0)
+    zeros = sum_axes(is_zero.cast(x.dtype), axes)
+    others = is_zero.where(1.0, x)
+    product = tensor.reduce(others, ops.MUL, axes)
+    at_zero = tensor.unreduce(zeros.eq(1.0).where(g * product, 0.0), x.shape, axes)
+    elsewhere = tensor.unreduce(zeros.eq(0.0).where(g * product, 0.0), x.shape, axes)
+    return is_zero.where(at_zero, elsewhere / others)
+
+
+REDUCTIONS: dict[object, Callable[[Node, Node, Node, tuple[int, ...]], Node]] = {
+    ops.ADD: _sum,
+    ops.MUL: _product,
+    ops.MAXIMUM: _extremum,
+    ops.MINIMUM: _extremum,
+}
+
+
+# --- gather and scatter -----------------------------------------------------------------------------
+
+
+def _gather(node: Node, g: Node) -> Parts:
+    x, *indices = node.src
+    return (scatter_add(zeros_like(x), g, indices, node.arg), *[None] * len(indices))
+
+
+def scatter_add(base: Node, values: Node, indices: list[Node], spec: tuple[int, ...]) -> Node:
+    """Return `base` with `values` added; floats of 16 bits are added up in float32."""
+    if base.dtype.is_float and base.dtype.bits == 16:
+        wide = tensor.scatter(base.cast(float32), values.cast(float32), indices, spec, ops.ADD)
+        return wide.cast(base.dtype)
+    return tensor.scatter(base, values, indices, spec, ops.ADD)
+
+
+def _scatter(node: Node, g: Node) -> Parts:
+    combine, spec = node.arg
+    base, values, *indices = node.src
+    if combine is ops.ADD:
+        parts = g, tensor.gather(g, indices, spec)
+    elif combine is None:
+        erased = tensor.scatter(g, zeros_like(values), indices, spec, None)
+        parts = erased, _winners(node).where(tensor.gather(g, indices, spec), 0.0)
+    elif combine in (ops.MAXIMUM, ops.MINIMUM):
+        parts = _scatter_extremum(node, g)
+    else:
+        raise GradientError(f"a scatter that combines with {combine.name} has no gradient")
+    return (*parts, *[None] * len(indices))
+
+
+def _winners(node: Node) -> Node:
+    """Where a value of a plain SCATTER is what its place holds at the end: the last one wins."""
+    _, spec = node.arg
+    base, values, *indices = node.src
+    count = 1
+    for n in values.shape:
+        count *= n
+    number = tensor.reshape(tensor.arange(count), values.shape)
+    nobody = tensor.full(-1, number.dtype, base.shape)
+    winner = tensor.scatter(nobody, number, indices, spec, None)
+    return tensor.gather(winner, indices, spec).eq(number)
+
+
+def _scatter_extremum(node: Node, g: Node) -> tuple[Node, Node]:
+    """The old element and the new values that attain the extremum share the gradient equally."""
+    _, spec = node.arg
+    base, values, *indices = node.src
+    base_mask = base.eq(node).cast(g.dtype)
+    value_mask = values.eq(tensor.gather(node, indices, spec)).cast(g.dtype)
+    share = g / scatter_add(base_mask, value_mask, indices, spec)
+    return base_mask * share, value_mask * tensor.gather(share, indices, spec)
+
+
+# --- the rest ---------------------------------------------------------------------------------------
+
+
+def _through(node: Node, g: Node) -> Parts:
+    return (g,)
+
+
+def _blocked(node: Node, g: Node) -> Parts:
+    return (None,)
+
+
+ADJOINTS: dict[object, Adjoint] = {
+    forms.RESHAPE: _reshape,
+    forms.PERMUTE: _permute,
+    forms.EXPAND: _expand,
+    forms.SLICE: _slice,
+    forms.PAD: _pad,
+    forms.FLIP: _flip,
+    forms.SHEAR: _shear,
+    forms.REDUCE: _reduce,
+    forms.GATHER: _gather,
+    forms.SCATTER: _scatter,
+    forms.CAT: _cat,
+    forms.UPDATE: _update,
+    forms.CONTIGUOUS: _through,
+    forms.DETACH: _blocked,
+}
+
+
+def adjoint(node: Node, g: Node) -> Parts:
+    """Return the gradient of each source of `node`, given that of its value.
+
+    Raises:
+        GradientError: if no gradient is defined through this operation.
+    """
+    op = node.op
+    if op.is_elementwise:
+        if op.derivative is None:  # zero everywhere
+            return (None,) * len(node.src)
+        return op.derivative(g, node, *node.src)
+    rule = ADJOINTS.get(op)
+    if rule is None:
+        raise GradientError(f"{op.name} has no gradient; use detach() where none should flow")
+    return rule(node, g)

@@ -1,0 +1,94 @@
+"""Reverse-mode differentiation of a tensor graph.
+
+Gradients are found in one sweep from the outputs to the leaves (Griewank & Walther, *Evaluating
+Derivatives*, chapter 3): when a node is reached, its gradient is complete, because all its users
+come before it; its adjoint adds to the gradients of its sources. The result is an ordinary graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from inkle.autodiff.adjoints import adjoint, zeros_like
+from inkle.errors import GradientError, InternalError
+from inkle.ir import forms
+from inkle.ir.node import Node
+
+
+def gradient(
+    outputs: Sequence[Node], cotangents: Sequence[Node], wrt: Sequence[Node]
+) -> list[Node | None]:
+    """Return the gradients of sum(outputs * cotangents) with respect to nodes of its graph.
+
+    Args:
+        outputs: float nodes.
+        cotangents: for each output, a node of the same shape and dtype.
+        wrt: float nodes; they need not be leaves.
+
+    Returns:
+        For each node of `wrt` its gradient, of the same shape and dtype; None if no output depends
+        on it in a differentiable way (DETACH, integers and comparisons cut the dependence).
+
+    Raises:
+        GradientError: if a node is not floating point, or lies behind an operation that has no
+            derivative.
+    """
+    for node in (*outputs, *wrt):
+        if not node.dtype.is_float:
+            raise GradientError(f"gradients need float values, got {node.dtype} of {node.shape}")
+    targets = set(wrt)
+    path = _path(outputs, targets)
+    on_path = set(path)
+    totals: dict[Node, Node] = {}
+    for output, cotangent in zip(outputs, cotangents, strict=True):
+        if output in on_path:
+            _accumulate(totals, output, cotangent)
+    for node in reversed(path):
+        g = totals.get(node)
+        if g is None or not any(source in on_path for source in node.src):
+            continue
+        for source, part in zip(node.src, adjoint(node, g), strict=True):
+            if part is not None and source in on_path:
+                _accumulate(totals, source, part)
+                if node.origin is not None:
+                    _inherit_origin(part, node.origin)
+    return [totals.get(node, zeros_like(node)) if node in on_path else None for node in wrt]
+
+
+def _path(outputs: Iterable[Node], targets: set[Node]) -> list[Node]:
+    """Return the nodes between `targets` and `outputs`, sources before users."""
+    depends: dict[Node, bool] = {}
+    path: list[Node] = []
+    stack: list[tuple[Node, bool]] = [(output, False) for output in outputs]
+    while stack:
+        node, expanded = stack.pop()
+        if not expanded:
+            if node in depends:
+                continue
+            depends[node] = False  # known to be visited; final when expanded
+            stack.append((node, True))
+            if node.op is not forms.DETACH:
+                stack.extend([(s, False) for s in node.src if s.dtype.is_float and s not in depends])
+        elif node in targets or (
+            node.op is not forms.DETACH and any(depends.get(source) for source in node.src)
+        ):
+            depends[node] = True
+            path.append(node)
+    return path
+
+
+def _accumulate(totals: dict[Node, Node], node: Node, part: Node) -> None:
+    if part.shape != node.shape or part.dtype is not node.dtype:
+        raise InternalError(f"gradient of {node!r} came out as {part!r}")
+    before = totals.get(node)
+    totals[node] = part if before is None else before + part
+
+
+def _inherit_origin(part: Node, origin: str) -> None:
+    """Note that the new nodes of `part` stem from the user's line of the node they belong to."""
+    stack = [part]
+    while stack:
+        node = stack.pop()
+        if node.origin is None and node.src:
+            node.origin = origin
+            stack.extend(node.src)

@@ -1,0 +1,1 @@
+"""Independent meaning of graphs and kernels: NumPy definitions, detectors, proofs, fuzzers."""

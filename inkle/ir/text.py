@@ -1,0 +1,178 @@
+"""Graphs as text that reads back exactly: golden tests, bug reports, caches.
+
+One node per line; sources come before users. Dtype and shape, sources, then the attribute:
+
+    %0 = param:float32[4] (0, (4,))
+    %1 = const:float32 1.5
+    %2 = add:float32[4] %0 %1
+    %3 = reduce:float32 %2 (add, (0,))
+    outputs %3
+
+Kernels end with `stores`, `order` and one `schedule` line per transform. Reading gives the same
+nodes that a program would build: pure ones are interned, BUFFER keeps its number (and numbers given
+out later are larger). Floats are written so that they read back bit for bit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from inkle.errors import FormatError
+from inkle.ir import forms, ops
+from inkle.ir.algebra import from_bits, to_bits
+from inkle.ir.dtype import BY_NAME, DType, float64
+from inkle.ir.loop import Axis, Kernel
+from inkle.ir.node import Node, Shape, intern, toposort
+from inkle.ir.op import Op
+from inkle.ir.pseudo import expression, pseudo_code
+from inkle.ir.tensor import reserve_buffers
+
+__all__ = ["expression", "from_text", "pseudo_code", "to_text"]
+
+_OPS = {**ops.TABLE, **forms.TABLE}
+_AXES = {axis.value: axis for axis in Axis}
+_WORDS: dict[str, Any] = {"None": None, "True": True, "False": False, **_AXES, **ops.TABLE}
+_LINE = re.compile(r"%(\d+) = (\w+):(\w+)(\[[\d, ]*\])?((?: %\d+)*)(?: (.+))?")
+_TOKEN = re.compile(r"\s*(0x[0-9a-f]{16}|-?[\d.]+(?:e[+-]?\d+)?|'(?:[^'\\]|\\.)*'|\w+|[(),])")
+
+
+def to_text(program: Sequence[Node] | Kernel) -> str:
+    """Return a tensor graph (its outputs) or a kernel as text."""
+    roots = [*program.stores, *program.order] if isinstance(program, Kernel) else program
+    number: dict[Node, int] = {}
+    lines = []
+    for node in toposort(roots):
+        number[node] = len(number)
+        shape = f"[{', '.join(map(str, node.shape))}]" if node.shape else ""
+        sources = "".join(f" %{number[source]}" for source in node.src)
+        argument = f" {_write(node.arg)}" if node.arg is not None else ""
+        lines.append(f"%{number[node]} = {node.op}:{node.dtype}{shape}{sources}{argument}")
+    if isinstance(program, Kernel):
+        lines.append(_references("stores", program.stores, number))
+        lines.append(_references("order", program.order, number))
+        lines += [f"schedule {_write(note)}" for note in program.schedule]
+    else:
+        lines.append(_references("outputs", program, number))
+    return "\n".join(lines) + "\n"
+
+
+def _references(word: str, nodes: Sequence[Node], number: dict[Node, int]) -> str:
+    return word + "".join(f" %{number[node]}" for node in nodes)
+
+
+def _write(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_write, value))}{',' if len(value) == 1 else ''})"
+    if isinstance(value, Op):
+        return value.name
+    if isinstance(value, Axis):
+        return value.value
+    if isinstance(value, float):
+        return repr(value) if value - value == 0 else f"{to_bits(value, float64):#018x}"
+    if isinstance(value, str):
+        return "'" + value.encode("unicode_escape").decode().replace("'", "\\'") + "'"
+    assert value is None or isinstance(value, int), f"no text for attribute {value!r}"
+    return repr(value)
+
+
+def from_text(text: str) -> list[Node] | Kernel:
+    """Return the outputs of a tensor graph, or a kernel, from what `to_text` wrote.
+
+    Raises:
+        FormatError: if the text is anything else; names the line.
+    """
+    reader = _Reader()
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            reader.read(line)
+        except (KeyError, IndexError, ValueError, TypeError, StopIteration) as error:
+            raise FormatError(
+                f"line {number}, {line!r}: not the text of a graph ({error})"
+            ) from None
+    return reader.program()
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self.nodes: dict[int, Node] = {}
+        self.parts: dict[str, tuple[Node, ...]] = {}
+        self.schedule: list[str] = []
+
+    def read(self, line: str) -> None:
+        """Read one line."""
+        word, _, rest = line.partition(" ")
+        if not line:
+            return
+        if line[0] == "%":
+            self.node(line)
+        elif word == "schedule":
+            self.schedule.append(str(_parse(rest)))
+        elif word in ("outputs", "stores", "order"):
+            self.parts[word] = tuple(self.nodes[int(name[1:])] for name in rest.split())
+        else:
+            raise ValueError(f"unknown word {word!r}")
+
+    def node(self, line: str) -> None:
+        """Read the line of a node."""
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise ValueError("expected %number = op:dtype[shape] sources attribute")
+        number, op, dtype, shape, sources, argument = match.groups()
+        src = tuple(self.nodes[int(name[1:])] for name in sources.split())
+        arg: Any = _parse(argument) if argument else None
+        kind: DType = BY_NAME[dtype]
+        if op == forms.CONST.name and kind.is_float:
+            arg = float(arg)
+        extents: Shape = tuple(int(n) for n in (shape or "[]")[1:-1].split(",") if n.strip())
+        self.nodes[int(number)] = intern(_OPS[op], kind, src, arg, extents)
+        if op == forms.BUFFER.name:
+            reserve_buffers(arg[0])
+
+    def program(self) -> list[Node] | Kernel:
+        """Return what was read."""
+        if "outputs" in self.parts:
+            return list(self.parts["outputs"])
+        if {"stores", "order"} <= set(self.parts):
+            return Kernel(self.parts["stores"], self.parts["order"], tuple(self.schedule))
+        raise FormatError("the text of a graph ends with its outputs, or with stores and order")
+
+
+def _parse(text: str) -> Any:
+    """Return the attribute that `text` stands for."""
+    position, tokens = 0, []
+    while position < len(text):
+        match = _TOKEN.match(text, position)
+        if match is None:
+            raise ValueError(f"unexpected {text[position:]!r}")
+        tokens.append(match.group(1))
+        position = match.end()
+    stream = iter(tokens)
+    value = _value(next(stream), stream)
+    if next(stream, None) is not None:
+        raise ValueError("text after the attribute")
+    return value
+
+
+def _value(token: str, stream: Iterator[str]) -> Any:
+    if token == "(":
+        return _tuple(stream)
+    if token[0] == "'":
+        return token[1:-1].encode("ascii").decode("unicode_escape")
+    if token in _WORDS:
+        return _WORDS[token]
+    if token.startswith("0x"):
+        return from_bits(int(token, 16), float64)
+    return float(token) if any(c in token for c in ".e") else int(token)
+
+
+def _tuple(stream: Iterator[str]) -> tuple[Any, ...]:
+    items: list[Any] = []
+    token = next(stream)
+    while token != ")":
+        items.append(_value(token, stream))
+        token = next(stream)
+        if token == ",":
+            token = next(stream)
+    return tuple(items)

@@ -1,0 +1,245 @@
+"""The engine: applies a set of rules to a graph, bottom-up, until none applies.
+
+Iterative, so that deep graphs are fine; each node is looked at once, and what a replacement brings
+in is rewritten in turn. Results are remembered per rule set for as long as the node lives, so that
+shared expressions and repeated kernels are simplified once.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from inkle.errors import RewriteError
+from inkle.ir import forms
+from inkle.ir.algebra import fold
+from inkle.ir.dtype import DType
+from inkle.ir.node import Node, rebuild, toposort
+from inkle.ir.op import Op
+from inkle.ir.tensor import broadcast_to
+from inkle.rewrite.known import Known
+from inkle.rewrite.pattern import Matcher
+from inkle.rewrite.rule import AnyRule, FunctionRule
+
+_FREE = 10_000  # rewrites in one call before the size of the graph is asked for
+_PER_NODE = 100  # rewrites allowed per node of the graph
+_BUSY = object()  # mark of a node whose replacement is being rewritten
+_EVERYWHERE = Known()
+_local = threading.local()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One rewrite, as recorded: rule `rule` replaced `before` by `after`."""
+
+    rule: str
+    before: Node
+    after: Node
+
+
+@contextmanager
+def record() -> Iterator[list[Step]]:
+    """Collect every rewrite of this thread in the list that the `with` block gets."""
+    outer = getattr(_local, "steps", None)
+    steps: list[Step] = []
+    _local.steps = steps
+    try:
+        yield steps
+    finally:
+        _local.steps = outer
+
+
+class RuleSet:
+    """Rules, and the memory of what they did.
+
+    Args:
+        rules: tried in this order on each node; names are unique.
+
+    Attributes:
+        rules: the rules.
+        fired: how often each rule was applied, by name.
+    """
+
+    def __init__(self, rules: Iterable[AnyRule]) -> None:
+        self.rules = tuple(rules)
+        self.fired: Counter[str] = Counter()
+        names = Counter(each.name for each in self.rules)
+        twice = sorted(name for name, count in names.items() if count > 1)
+        if twice:
+            raise RewriteError(f"rules need unique names; more than one is called {twice}")
+        self._by_root: dict[Op, list[AnyRule]] = {}
+        for each in self.rules:
+            for root in each.roots if isinstance(each, FunctionRule) else (each.root,):
+                self._by_root.setdefault(root, []).append(each)
+        self._tables: dict[tuple[Op, DType], list[tuple[str, Matcher]]] = {}
+        self._memo: weakref.WeakKeyDictionary[Node, weakref.ref[Node]] = weakref.WeakKeyDictionary()
+
+    def simplify(self, node: Node, known: Known | None = None) -> Node:
+        """Return `node` with every rule applied as often as possible."""
+        return self.rewrite((node,), known)[0]
+
+    def rewrite(
+        self,
+        roots: Sequence[Node],
+        known: Known | None = None,
+        fixed: Mapping[Node, Node] | None = None,
+    ) -> list[Node]:
+        """Return `roots` with every rule applied as often as possible.
+
+        Args:
+            roots: nodes of tensor or loop form.
+            known: facts to use besides what holds everywhere; results then are not remembered.
+            fixed: replacements decided beforehand; nothing below these nodes is looked at.
+
+        Raises:
+            RewriteError: if the rules run in circles or without end; it names them.
+        """
+        run = _Run(self, known, fixed)
+        run.visit(roots)
+        return [run.done[root] for root in roots]
+
+    def table(self, op: Op, operand: DType) -> list[tuple[str, Matcher]]:
+        """Return the matchers to try on nodes of `op` whose last source has dtype `operand`."""
+        found = self._tables.get((op, operand))
+        if found is None:
+            found = self._tables[op, operand] = [
+                (each.name, matcher)
+                for each in self._by_root.get(op, ())
+                for matcher in each.matchers(operand)
+            ]
+        return found
+
+    def remembered(self, node: Node) -> Node | None:
+        """Return the result for `node` from an earlier call, if it is still alive."""
+        entry = self._memo.get(node)
+        return entry() if entry is not None else None
+
+    def remember(self, done: dict[Node, Node]) -> None:
+        """Keep results for later calls; they keep nothing alive."""
+        for node, result in done.items():
+            self._memo[node] = weakref.ref(result)
+
+
+class _Run:
+    """One call of `rewrite`."""
+
+    def __init__(
+        self, rules: RuleSet, known: Known | None, fixed: Mapping[Node, Node] | None
+    ) -> None:
+        self.rules = rules
+        self.known = known or _EVERYWHERE
+        self.shared = known is None and not fixed
+        self.done: dict[Node, Node] = dict(fixed or {})
+        self.busy: dict[Node, str] = {}  # nodes whose replacement is under way, and by which rule
+        self.fired: Counter[str] = Counter()
+        self.steps: list[Step] | None = getattr(_local, "steps", None)
+
+    def visit(self, roots: Sequence[Node]) -> None:
+        """Fill `done` for everything below `roots`."""
+        done, rules = self.done, self.rules
+        use_memory = self.shared and self.steps is None
+        self.limit = _FREE
+        self.roots = roots
+        # (node, None): rewrite it. (node, other): `other` has become its replacement.
+        stack: list[tuple[Node, Node | None]] = [(root, None) for root in reversed(roots)]
+        while stack:
+            node, other = stack[-1]
+            if other is not None:
+                stack.pop()
+                done[node] = done[other]
+                self.busy.pop(node, None)
+                continue
+            if node in done:
+                stack.pop()
+                continue
+            waiting: list[tuple[Node, Node | None]] = [
+                (source, None) for source in node.src if source not in done
+            ]
+            if waiting:
+                if use_memory and (found := rules.remembered(node)) is not None:
+                    done[node] = found
+                    stack.pop()
+                    continue
+                if self.busy:
+                    self._check_circle(waiting)
+                stack.extend(waiting)
+                continue
+            stack.pop()
+            self._step(node, stack)
+        rules.fired.update(self.fired)
+        if self.shared:
+            rules.remember(done)
+
+    def _step(self, node: Node, stack: list[tuple[Node, Node | None]]) -> None:
+        """Rewrite `node`, whose sources are done, once; queue what that brings in."""
+        done = self.done
+        src = node.src
+        new = node
+        for source in src:
+            if done[source] is not source:
+                new = rebuild(node, tuple([done[each] for each in src]))
+                break
+        if new is not node and new in done:
+            done[node] = done[new]
+            return
+        name, result = self._apply(new)
+        if result is None:
+            done[node] = done[new] = new
+            return
+        self.fired[name] += 1
+        if self.steps is not None:
+            self.steps.append(Step(name, new, result))
+        if result in done:
+            done[node] = done[new] = done[result]
+            return
+        self.limit -= 1
+        if self.limit < 0:
+            self._extend_limit()
+        if result in self.busy or result is new:
+            self._circle(name, result)
+        self.busy[node] = self.busy[new] = name
+        stack.append((node, result))
+        if new is not node:
+            stack.append((new, result))
+        stack.append((result, None))
+
+    def _apply(self, node: Node) -> tuple[str, Node | None]:
+        """Return the first rule that applies to `node` and what it makes of it."""
+        src = node.src
+        if not src:
+            return "", None
+        if src[-1].op is forms.CONST and all(source.op is forms.CONST for source in src):
+            result: Node | None = fold(node)
+            if result is not node:
+                return "constant_folding", result
+        for name, matcher in self.rules.table(node.op, src[-1].dtype):
+            result = matcher(node, self.known)
+            if result is not None:
+                if result.dtype is not node.dtype:
+                    raise RewriteError(f"rule {name} made {result!r} of {node!r}: other dtype")
+                return name, broadcast_to(result, node.shape)
+        return "", None
+
+    def _check_circle(self, waiting: list[tuple[Node, Node | None]]) -> None:
+        for source, _ in waiting:
+            if source in self.busy:
+                self._circle(self.busy[source], source)
+
+    def _circle(self, name: str, node: Node) -> None:
+        names = ", ".join(sorted({name, *self.busy.values()}))
+        raise RewriteError(f"rules run in a circle at {node!r}; those under way: {names}")
+
+    def _extend_limit(self) -> None:
+        """Raise if there were more rewrites than a graph of this size can need."""
+        size = len(toposort(self.roots))
+        self.limit = size * _PER_NODE - self.fired.total()
+        if self.limit < 0:
+            worst = ", ".join(f"{name} ({n}x)" for name, n in self.fired.most_common(4))
+            raise RewriteError(
+                f"no end after {self.fired.total()} rewrites of a graph of {size} nodes; "
+                f"most active: {worst}"
+            )

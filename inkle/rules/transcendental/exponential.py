@@ -1,0 +1,162 @@
+"""exp, exp2, expm1 and the functions made of them: sinh, cosh, tanh.
+
+All split x = n*ln(2) + r, |r| <= ln(2)/2 (Cody and Waite 1980), take a polynomial in r and scale by
+2**n. `n` is rounded by adding `Format.shifter`, which leaves it in the low bits of the sum: shifted
+up by the width of the mantissa, those are the exponent of 2**n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from inkle.ir.node import Node
+from inkle.rules.transcendental.coefficients import EXP2, EXPM1, SINH, TANH
+from inkle.rules.transcendental.formats import (
+    Format,
+    flip_sign,
+    format_of,
+    in_float32,
+    polynomial,
+    sign_bits,
+)
+
+LOG2_E = 1.4426950408889634
+TANH_EDGE = 0.5493061443340549  # tanh is 1/2: above, the ulp is that of the 1 it is taken from
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Where the exponential of a format ends.
+
+    Attributes:
+        ln2_high, ln2_low: ln(2) as a sum; n * ln2_high is exact for every exponent n.
+        zero: exp is 0 up to here (rounded); infinity: exp is inf from here.
+        minus_one: expm1 is -1 up to minus this; tanh is 1 from half of it.
+        cosh_infinity: sinh and cosh are inf from here.
+        exp2_zero, exp2_infinity: the same for exp2.
+    """
+
+    ln2_high: float
+    ln2_low: float
+    zero: float
+    infinity: float
+    minus_one: float
+    cosh_infinity: float
+    exp2_zero: float
+    exp2_infinity: float
+
+
+LIMITS = {
+    32: Limits(0.693359375, -0.00021219444, -104.0, 88.75, 18.0, 89.5, -150.0, 128.0),
+    64: Limits(
+        0.6931471803691238, 1.9082149292705877e-10, -745.5, 709.8, 38.0, 710.5, -1075.0, 1024.0
+    ),
+}
+
+
+def clamp(x: Node, low: float, high: float) -> Node:
+    """Return x held within [low, high]; NaN stays NaN, which `minimum` would pay more for."""
+    x = (x < low).where(low, x)
+    return (x > high).where(high, x)
+
+
+def split(x: Node, spare: int) -> tuple[Node, Node]:
+    """Return r and shifted n of x = n*ln(2) + r: the low bits of the shifted are n + `spare`."""
+    limits, shifter = LIMITS[format_of(x).bits], format_of(x).shifter + spare
+    shifted = x.fma(LOG2_E, shifter)
+    n = shifted - shifter
+    return n.fma(-limits.ln2_low, n.fma(-limits.ln2_high, x)), shifted
+
+
+def scale(x: Node, shifted: Node) -> Node:
+    """Return x * 2**n in two steps, so that only the last one rounds (subnormals) or overflows.
+
+    The low bits of `shifted` are n + 2*bias; each half of them is the exponent of one factor.
+    """
+    form = format_of(x)
+    bits = shifted.bitcast(form.unsigned)
+    half = bits >> 1
+    for exponent in (half, bits - half):
+        x = x * (exponent << form.mantissa).bitcast(x.dtype)
+    return x
+
+
+def power_of_two(shifted: Node, form: Format) -> Node:
+    """Return 2**k as a float, if the low bits of `shifted` are k + bias."""
+    return (shifted.bitcast(form.unsigned) << form.mantissa).bitcast(shifted.dtype)
+
+
+@in_float32
+def exp(x: Node) -> Node:
+    """Return e**x."""
+    form = format_of(x)
+    limits = LIMITS[form.bits]
+    r, shifted = split(clamp(x, limits.zero, limits.infinity), 2 * form.bias)
+    return scale(polynomial((1.0, 1.0, *EXPM1[form.bits]), r), shifted)
+
+
+@in_float32
+def exp2(x: Node) -> Node:
+    """Return 2**x; exact where x is an integer."""
+    form = format_of(x)
+    limits, shifter = LIMITS[form.bits], form.shifter + 2 * form.bias
+    x = clamp(x, limits.exp2_zero, limits.exp2_infinity)
+    shifted = x + shifter
+    return scale(polynomial((1.0, *EXP2[form.bits]), x - (shifted - shifter)), shifted)
+
+
+@in_float32
+def expm1(x: Node) -> Node:
+    """Return e**x - 1, accurate near zero."""
+    form = format_of(x)
+    limits = LIMITS[form.bits]
+    r, shifted = split(clamp(x, -limits.minus_one, limits.infinity), form.bias - 1)
+    half = power_of_two(shifted, form)
+    p = polynomial(EXPM1[form.bits], r).fma(r * r, r)
+    y = p.fma(half, half - 0.5) * 2.0
+    # Near zero halving would lose the last bit of a subnormal, and the sign of -0.0.
+    return (x.abs() < 2.0 ** -(form.mantissa + 2)).where(x, y)
+
+
+def scaled_exp(x: Node, down: int) -> Node:
+    """Return exp(x) * 2**-down for x that neither under- nor overflows so."""
+    form = format_of(x)
+    r, shifted = split(x, form.bias - down)
+    return polynomial((1.0, 1.0, *EXPM1[form.bits]), r) * power_of_two(shifted, form)
+
+
+def odd_polynomial(coefficients: Sequence[float], x: Node) -> Node:
+    """Return x + x*z*P(z), z = x*x."""
+    z = x * x
+    return (polynomial(coefficients, z) * z).fma(x, x)
+
+
+@in_float32
+def tanh(x: Node) -> Node:
+    """Return the hyperbolic tangent: 1 - 2/(exp(2|x|) + 1) with the sign of x, a polynomial near 0."""
+    bits = format_of(x).bits
+    a = x.abs()
+    twice = a + a
+    y = scaled_exp((twice > LIMITS[bits].minus_one).where(LIMITS[bits].minus_one, twice), 0)
+    y = (a < TANH_EDGE).where(odd_polynomial(TANH[bits], a), 1.0 - 2.0 / (y + 1.0))
+    return flip_sign(y, sign_bits(x))
+
+
+@in_float32
+def sinh(x: Node) -> Node:
+    """Return the hyperbolic sine: (y - 1/y) / 2, y = exp(|x|), with the sign of x."""
+    bits = format_of(x).bits
+    a = x.abs()
+    quarter = scaled_exp((a > LIMITS[bits].cosh_infinity).where(LIMITS[bits].cosh_infinity, a), 2)
+    y = (a < 1.0).where(odd_polynomial(SINH[bits], a), (quarter - 0.0625 / quarter) * 2.0)
+    return flip_sign(y, sign_bits(x))
+
+
+@in_float32
+def cosh(x: Node) -> Node:
+    """Return the hyperbolic cosine: (y + 1/y) / 2, y = exp(|x|), in quarters against overflow."""
+    limit = LIMITS[format_of(x).bits].cosh_infinity
+    a = x.abs()
+    quarter = scaled_exp((a > limit).where(limit, a), 2)
+    return (quarter + 0.0625 / quarter) * 2.0

@@ -1,0 +1,1 @@
+"""Runtimes: memory, compilers and launches of each device, behind one small interface."""

@@ -1,0 +1,174 @@
+"""What a device is: memory, a compiler, programs, and graphs of launches run by one call.
+
+A backend implements the four classes below in a package of its own; `open_device` loads it when it
+is asked for, never before. Nothing here knows about any backend but its name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from inkle.errors import DeviceError
+
+# Device name -> module with a function `open_backend() -> Device`. A new backend is one row.
+BACKENDS: Mapping[str, str] = {"CPU": "inkle.runtime.cpu.device"}
+
+_open: dict[str, Device] = {}
+_lock = threading.Lock()
+
+
+def open_device(name: str) -> Device:
+    """Return the device called `name`, loading its backend the first time.
+
+    Raises:
+        DeviceError: if there is no such device, or it is unavailable here; the message says why.
+    """
+    if name not in BACKENDS:
+        raise DeviceError(f"no device {name!r}; there are {', '.join(sorted(BACKENDS))}")
+    with _lock:
+        if name not in _open:
+            _open[name] = importlib.import_module(BACKENDS[name]).open_backend()
+        return _open[name]
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryReport:
+    """What an allocator holds, in bytes.
+
+    Attributes:
+        live_bytes: in buffers that somebody can still reach.
+        cached_bytes: freed, and kept for the next allocation of that size.
+        peak_bytes: the most that was ever live at once.
+    """
+
+    live_bytes: int
+    cached_bytes: int
+    peak_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One run of a program inside a graph.
+
+    Attributes:
+        function: the program's native handle, `Program.function`.
+        slots: for each argument, its place in the graph's slot table.
+        chunks: how many independent parts the work has, the GRID; 0 does nothing.
+    """
+
+    function: int
+    slots: tuple[int, ...]
+    chunks: int = 1
+
+
+class Buffer(ABC):
+    """A contiguous piece of device memory, freed when nobody refers to it or to a view of it.
+
+    Attributes:
+        address: of the first byte, as kernels on this device understand it.
+        size_bytes: length; may be 0.
+        read_only: whether writing is an error.
+    """
+
+    __slots__ = ("__weakref__", "address", "read_only", "size_bytes")
+
+    address: int
+    size_bytes: int
+    read_only: bool
+
+    @abstractmethod
+    def view(self, offset_bytes: int, size_bytes: int) -> Buffer:
+        """Return a part of this buffer that shares its memory and keeps it alive."""
+
+    @abstractmethod
+    def copyin(self, data: Any) -> None:
+        """Fill the whole buffer from contiguous host memory (anything with a buffer interface)."""
+
+    @abstractmethod
+    def copyout(self, destination: Any) -> None:
+        """Copy the whole buffer to contiguous writable host memory of the same size."""
+
+
+class Program(ABC):
+    """Compiled code of one kernel.
+
+    Attributes:
+        name: of the kernel, for people.
+        function: native handle for `Launch`.
+    """
+
+    __slots__ = ()
+
+    name: str
+    function: int
+
+    @abstractmethod
+    def launch(self, arguments: Sequence[Buffer | int | float], chunks: int = 1) -> None:
+        """Run once and wait. For many launches build a `Graph`."""
+
+
+class Graph(ABC):
+    """A list of launches that runs as a whole, in order, by one native call."""
+
+    @abstractmethod
+    def bind(self, slot: int, value: Buffer | int | float) -> None:
+        """Set what launches get from `slot`; a buffer is kept alive until the slot is rebound."""
+
+    @abstractmethod
+    def run(self) -> None:
+        """Run all launches and return when they are done or, on other devices, queued."""
+
+    @abstractmethod
+    def run_timed(self) -> list[float]:
+        """Run all launches and return the seconds that each took."""
+
+
+class Device(ABC):
+    """One processor with its memory.
+
+    Attributes:
+        name: as `open_device` knows it.
+    """
+
+    name: str
+
+    @abstractmethod
+    def allocate(self, size_bytes: int) -> Buffer:
+        """Return a buffer with undefined content.
+
+        Raises:
+            MemoryFailure: if there is no room, even after giving cached memory back.
+        """
+
+    @abstractmethod
+    def compile(self, source: str, name: str) -> Program:
+        """Compile the kernel `name` from the text that this device's renderer wrote.
+
+        Raises:
+            CompileError: if the compiler rejects the text.
+        """
+
+    @abstractmethod
+    def graph(self, launches: Sequence[Launch]) -> Graph:
+        """Prepare launches to be run together, again and again."""
+
+    @abstractmethod
+    def synchronize(self) -> None:
+        """Wait until everything launched so far is done."""
+
+    @abstractmethod
+    def clock(self) -> float:
+        """Return seconds of a monotonic clock, after everything launched so far is done."""
+
+    @abstractmethod
+    def memory_report(self) -> MemoryReport:
+        """Return how much memory is live, cached, and was live at most."""
+
+    @abstractmethod
+    def trim(self) -> int:
+        """Give cached memory back to the system; return how many bytes."""

@@ -1,0 +1,128 @@
+"""Compiled kernels on disk: a bounded folder of small files, one per key, safe to lose.
+
+An entry is MAGIC, the SHA-256 of the content, then the content. It is written to a temporary file
+and renamed, so that a reader, a crash or a second process never sees half of one; an entry that
+does not fit its checksum counts as missing. The cache only ever saves time: whatever goes wrong on
+disk is logged once, and work goes on without.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+
+MAGIC = b"inkle1\n\0"
+HEADER_BYTES = len(MAGIC) + hashlib.sha256().digest_size
+KEEP_AFTER_EVICTION = 0.75  # of the limit: so that a full cache is not scanned at every write
+STALE_SECONDS = 24 * 3600  # an entry read after this long is marked as used again
+
+_logger = logging.getLogger(__name__)
+
+
+def default_folder(setting: str) -> Path:
+    """Return the folder that `INKLE_CACHE` names; if it names none, the user's cache folder."""
+    if setting:
+        return Path(setting).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "inkle"
+
+
+class ObjectCache:
+    """A folder of byte strings under hexadecimal keys.
+
+    Args:
+        folder: created at the first write, readable by this user only.
+        limit_bytes: bound on the size of all entries; the oldest go first. 0 means no bound.
+    """
+
+    def __init__(self, folder: Path, *, limit_bytes: int = 512 << 20) -> None:
+        self.folder = folder
+        self.limit_bytes = limit_bytes
+        self._size_bytes: int | None = None  # of all entries; None: not counted yet
+        self._warned = False
+
+    def get(self, key: str) -> bytes | None:
+        """Return the content stored under `key`; None if there is none, or it is damaged."""
+        path = self._path(key)
+        try:
+            entry = path.read_bytes()
+            if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                os.utime(path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._warn("read", error)
+            return None
+        content = entry[HEADER_BYTES:]
+        return content if entry[:HEADER_BYTES] == _header(content) else None
+
+    def put(self, key: str, content: bytes) -> None:
+        """Store `content` under `key`; evict old entries if the cache outgrows its limit."""
+        path = self._path(key)
+        temporary = path.with_name(f"{key}.{os.getpid()}.{threading.get_ident()}.tmp")
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _write(temporary, _header(content) + content)
+            os.replace(temporary, path)
+            self._account(HEADER_BYTES + len(content))
+        except OSError as error:
+            self._warn("write", error)
+            _remove(temporary)
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.o"
+
+    def _account(self, added_bytes: int) -> None:
+        if self._size_bytes is None:
+            self._size_bytes = sum(size for _, size, _ in self._files())
+        else:
+            self._size_bytes += added_bytes
+        if self.limit_bytes and self._size_bytes > self.limit_bytes:
+            self._evict()
+
+    def _evict(self) -> None:
+        """Remove the files that were not used for longest, leftovers of crashes included."""
+        files = sorted(self._files())
+        size_bytes = sum(size for _, size, _ in files)
+        for _, file_bytes, path in files:
+            if size_bytes <= KEEP_AFTER_EVICTION * self.limit_bytes:
+                break
+            _remove(path)
+            size_bytes -= file_bytes
+        self._size_bytes = size_bytes
+
+    def _files(self) -> list[tuple[float, int, str]]:
+        """Return (time of last use, size in bytes, path) of each file in the folder."""
+        files = []
+        with os.scandir(self.folder) as entries:
+            for entry in entries:
+                try:
+                    status = entry.stat()
+                except FileNotFoundError:  # another process evicted it meanwhile
+                    continue
+                files.append((status.st_mtime, status.st_size, entry.path))
+        return files
+
+    def _warn(self, verb: str, error: OSError) -> None:
+        if not self._warned:
+            self._warned = True
+            _logger.warning("cannot %s compiled kernels in %s: %s", verb, self.folder, error)
+
+
+def _header(content: bytes) -> bytes:
+    return MAGIC + hashlib.sha256(content).digest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)
+
+
+def _remove(path: Path | str) -> None:
+    with contextlib.suppress(OSError):  # it never existed, or another process was faster
+        os.remove(path)

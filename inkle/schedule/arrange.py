@@ -1,0 +1,317 @@
+"""The loops of a finished kernel: which are one, which are two, in which order.
+
+    share   reductions of equal extents at the same place run in one loop, if neither needs the other
+    split   i // 4 and i % 4 of a loop i become two loops
+    merge   two loops that every index uses as i*n + j become one
+    order   outermost first: loops that inner reductions depend on, other outputs, reductions
+
+All of it maps loops to sums of new loops, applied when indices are written out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from inkle.schedule.index import ZERO, Affine, Gate, Loop, Part, add, replace, scale, single
+from inkle.schedule.nest import Demand, Link, Nest
+
+
+@dataclass(slots=True)
+class Arrangement:
+    """The loops of a kernel.
+
+    Attributes:
+        mapping: each planned loop, as a sum of final loops.
+        order: final loops, outermost first.
+    """
+
+    mapping: dict[Loop, Affine]
+    order: list[Loop]
+
+
+def sources(demand: Demand) -> list[Demand]:
+    """Return the demands that must be computed before `demand`."""
+    found: list[Demand] = []
+    if demand.is_loaded or not demand.links:
+        for each in demand.index:
+            _computed_in(each, found)
+        _computed_in_gate(demand.gate, found)
+        return found
+    for gate in demand.choices:
+        _computed_in_gate(gate, found)
+    for link in demand.links:
+        found += linked(link)
+    return found
+
+
+def linked(link: Link) -> list[Demand]:
+    """Return the demands that a link needs."""
+    found: list[Demand] = []
+    _computed_in_gate(link.gate, found)
+    if isinstance(link.target, Demand):
+        found.append(link.target)
+    return found
+
+
+def _computed_in_gate(gate: Gate, found: list[Demand]) -> None:
+    for condition in gate:
+        _computed_in(condition.value, found)
+
+
+def _computed_in(a: Affine, found: list[Demand]) -> None:
+    for atom, _ in a.terms:
+        if type(atom) is Part:
+            _computed_in(atom.of, found)
+        elif type(atom) is not Loop:
+            found.append(atom.demand)
+            _computed_in_gate(atom.gate, found)
+
+
+def post_order(nests: Sequence[Nest]) -> list[Demand]:
+    """Return every demand that the stores of `nests` need, sources first."""
+    seen: set[Demand] = set()
+    out: list[Demand] = []
+    for nest in nests:
+        for store in nest.stores:
+            roots = linked(store.link)
+            _computed_in(store.at, roots)
+            _computed_in_gate(store.gate, roots)
+            _visit(roots, seen, out)
+    return out
+
+
+def _visit(roots: list[Demand], seen: set[Demand], out: list[Demand]) -> None:
+    stack = [(demand, False) for demand in reversed(roots)]
+    while stack:
+        demand, done = stack.pop()
+        if done:
+            out.append(demand)
+        elif demand not in seen:
+            seen.add(demand)
+            stack.append((demand, True))
+            stack += [(each, False) for each in reversed(sources(demand)) if each not in seen]
+
+
+class Group(NamedTuple):
+    """Where a loop belongs: loops that agree in all but `place` may be merged; sorted, they nest.
+
+    Attributes:
+        is_reduction: outputs come first.
+        depth: of outputs: rank of the smallest prefix they are in; of reductions: how deep they nest.
+        which: number of the reduction, the last one in the graph first.
+        place: among the loops of one output or reduction.
+    """
+
+    is_reduction: bool
+    depth: int
+    which: int
+    place: float
+
+
+class Arranger:
+    """Arranges the loops of the nests that make up one kernel.
+
+    Args:
+        nests: nests of equal extents, to run in one set of loops.
+        demands: their demands, sources first.
+    """
+
+    def __init__(self, nests: Sequence[Nest], demands: Sequence[Demand]) -> None:
+        self._nests = nests
+        self._demands = demands
+        self._mapping: dict[Loop, Affine] = {}
+        self._groups: dict[Loop, Group] = {}
+        self._divided: list[tuple[Affine, int]] = []
+
+    def run(self) -> Arrangement:
+        """Return the arrangement."""
+        loops = [*self._share_outputs(), *self._share_reductions()]
+        indices = self._indices()
+        if self._divided:
+            loops = self._split(loops, indices)
+            indices = self._indices()
+        loops = self._merge(loops, indices)
+        final: dict[Loop, Affine] = {}
+        order: list[Loop] = []
+        for number, loop in enumerate(sorted(loops, key=self._groups.__getitem__)):
+            order.append(Loop(number, loop.extent))
+            final[loop] = single(order[-1])
+        mapping = {old: replace(new, final, _same) for old, new in self._mapping.items()}
+        return Arrangement(mapping, order)
+
+    # --- share --------------------------------------------------------------------------------------
+
+    def _share_outputs(self) -> list[Loop]:
+        first = self._nests[0]
+        for nest in self._nests:
+            for mine, theirs in zip(nest.loops, first.loops, strict=True):
+                self._mapping[mine] = single(theirs)
+        found = {
+            frozenset([self._stands_for(loop) for loop in prefix])
+            for nest in self._nests
+            for prefix in nest.prefixes
+        }
+        prefixes = sorted(found, key=len)
+        for place, loop in enumerate(first.loops):
+            rank = next((i for i, prefix in enumerate(prefixes) if loop in prefix), len(prefixes))
+            self._groups[loop] = Group(False, rank, 0, place)
+        return list(first.loops)
+
+    def _share_reductions(self) -> list[Loop]:
+        """Give reductions of equal extents, at the same place and level, the same loops.
+
+        The level counts reductions below; of two on one level, neither needs the other.
+        """
+        levels: dict[Demand, int] = {}
+        for demand in self._demands:
+            level = max([levels[each] for each in sources(demand)], default=0)
+            levels[demand] = level + 1 if demand.loops else level
+        loops: list[Loop] = []
+        depths: dict[Loop, int] = {}
+        found: dict[object, list[Loop]] = {}
+        for demand in reversed(self._demands):  # outer ones before inner ones
+            if not demand.loops:
+                continue
+            around = frozenset([self._stands_for(loop) for loop in demand.depends_on()])
+            key = (tuple([loop.extent for loop in demand.loops]), around, levels[demand])
+            shared = found.setdefault(key, demand.loops)
+            for mine, theirs in zip(demand.loops, shared, strict=True):
+                self._mapping[mine] = single(theirs)
+            if shared is demand.loops:
+                depth = 1 + max([depths.get(loop, 0) for loop in around], default=0)
+                for place, loop in enumerate(demand.loops):
+                    depths[loop] = depth
+                    self._groups[loop] = Group(True, depth, -len(found), place)
+                loops += demand.loops
+        return loops
+
+    def _stands_for(self, loop: Loop) -> Loop:
+        atom: Loop = self._mapping[loop].terms[0][0]
+        return atom
+
+    # --- what the kernel's indices are ----------------------------------------------------------------
+
+    def _indices(self) -> list[Affine]:
+        """Return every index expression of the kernel, in terms of the loops chosen so far."""
+        found: dict[Affine, None] = {}
+        self._divided = []
+        for nest in self._nests:
+            for store in nest.stores:
+                self._note(store.at, found)
+                self._note_gate(store.gate, found)
+                self._note_gate(store.link.gate, found)
+        for demand in self._demands:
+            if demand.is_loaded or not demand.links:
+                self._note(demand.position(), found)
+                self._note_gate(demand.gate, found)
+            for gate in demand.choices:
+                self._note_gate(gate, found)
+            for link in demand.links:
+                self._note_gate(link.gate, found)
+        return list(found)
+
+    def _note_gate(self, gate: Gate, found: dict[Affine, None]) -> None:
+        for value, modulus in gate:
+            self._note(value, found)
+            if modulus:
+                self._divided.append((replace(value, self._mapping, _same), modulus))
+
+    def _note(self, a: Affine, found: dict[Affine, None]) -> None:
+        self._note_parts(replace(a, self._mapping, _same), found)
+
+    def _note_parts(self, a: Affine, found: dict[Affine, None]) -> None:
+        if a in found:
+            return
+        found[a] = None
+        for atom, _ in a.terms:
+            if type(atom) is Part:
+                self._divided.append((atom.of, atom.by))
+                self._note_parts(atom.of, found)
+            elif type(atom) is not Loop:
+                self._note_gate(atom.gate, found)
+
+    # --- split ----------------------------------------------------------------------------------------
+
+    def _split(self, loops: list[Loop], indices: list[Affine]) -> list[Loop]:
+        """Split loops at the numbers they are divided by, so that quotients and remainders vanish."""
+        factors: dict[Loop, set[int]] = {}
+        for a, by in self._divided:
+            for loop, k in a.terms:
+                if type(loop) is Loop and by % k == 0:
+                    factors.setdefault(loop, set()).add(by // abs(k))
+        out: list[Loop] = []
+        pieces: dict[Loop, Affine] = {}
+        for loop in loops:
+            steps = [*_chain(loop.extent, factors.get(loop, set())), 1]
+            if len(steps) == 1:
+                out.append(loop)
+                continue
+            total, extent, group = ZERO, loop.extent, self._groups[loop]
+            for i, step in enumerate(steps):
+                part = self._new_loop(extent // step, group._replace(place=group.place + i / 16))
+                total = add(total, scale(single(part), step))
+                extent = step
+                out.append(part)
+            pieces[loop] = total
+        for old, new in self._mapping.items():
+            self._mapping[old] = replace(new, pieces, _same)
+        return out
+
+    def _new_loop(self, extent: int, group: Group) -> Loop:
+        loop = Loop(-len(self._groups) - 1, extent)
+        self._groups[loop] = group
+        return loop
+
+    # --- merge ----------------------------------------------------------------------------------------
+
+    def _merge(self, loops: list[Loop], indices: list[Affine]) -> list[Loop]:
+        """Join pairs (i, j) that occur only as k*(i*n + j): i becomes 0, and j the joined loop."""
+        uses: dict[Loop, list[tuple[int, int]]] = {loop: [] for loop in loops}
+        for number, a in enumerate(indices):
+            for atom, k in a.terms:
+                if type(atom) is Loop:
+                    uses[atom].append((number, k))
+        loops = sorted(loops, key=self._groups.__getitem__)
+        joined: dict[Loop, Affine] = {}
+        pair = _mergeable(loops, uses, self._groups)
+        while pair is not None:
+            outer, inner = pair
+            one = self._new_loop(outer.extent * inner.extent, self._groups[inner])
+            uses[one] = uses[inner]
+            joined[outer], joined[inner] = ZERO, single(one)
+            loops[loops.index(inner)] = one
+            loops.remove(outer)
+            pair = _mergeable(loops, uses, self._groups)
+        for old, new in self._mapping.items() if joined else ():
+            while any(atom in joined for atom, _ in new.terms):
+                new = replace(new, joined, _same)  # noqa: PLW2901
+            self._mapping[old] = new
+        return loops
+
+
+def _mergeable(
+    loops: list[Loop], uses: dict[Loop, list[tuple[int, int]]], groups: dict[Loop, Group]
+) -> tuple[Loop, Loop] | None:
+    for inner in reversed(loops):
+        wanted = [(number, k * inner.extent) for number, k in uses[inner]]
+        for outer in loops:
+            if outer is not inner and uses[outer] == wanted:
+                if groups[outer][:-1] == groups[inner][:-1]:
+                    return outer, inner
+    return None
+
+
+def _same(atom: object) -> object:
+    return atom
+
+
+def _chain(extent: int, factors: set[int]) -> list[int]:
+    """Return factors that divide one another and the extent, largest first."""
+    steps: list[int] = []
+    for factor in sorted(factors):
+        if 1 < factor < extent and extent % factor == 0 and (not steps or factor % steps[-1] == 0):
+            steps.append(factor)
+    return steps[::-1]
+

@@ -1,0 +1,225 @@
+"""A planned nest becomes a kernel: graph nodes of the loop form, in canonical numbering.
+
+Demands are visited from the stores, sources first, so equal nests give the very same nodes whatever
+surrounds them: ranges are numbered in the order in which they nest, memory in order of first use,
+outputs first. Values of 0 outside a gate are written so that the least is masked: a gated load is 0
+by itself, masks of masks are one, and a mask between two sums moves inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from inkle.errors import InternalError
+from inkle.ir import forms, ops, tensor
+from inkle.ir import loop as loops
+from inkle.ir.dtype import bool_, index
+from inkle.ir.loop import Kernel
+from inkle.ir.node import Node, const, elementwise, intern, toposort
+from inkle.ir.op import Op
+from inkle.rewrite.affine import Affine as Sum
+from inkle.rewrite.known import Known
+from inkle.rules import index_compare
+from inkle.schedule.arrange import Arranger, post_order
+from inkle.schedule.index import Affine, Computed, Condition, Gate, Loop, Part, joined, replace, tested
+from inkle.schedule.nest import Demand, Link, Nest, Storage, Store
+
+KNOWN = Known()
+
+
+class Builder:
+    """Builds one kernel from nests that run in the same loops."""
+
+    def __init__(self, nests: Sequence[Nest], storage: dict[Node, Storage]) -> None:
+        self._storage = storage
+        self._demands = post_order(nests)
+        arrangement = Arranger(nests, self._demands).run()
+        self._mapping = arrangement.mapping
+        self._ranges = {
+            loop: loops.range_(number, loop.extent) for number, loop in enumerate(arrangement.order)
+        }
+        self._stores = [store for nest in nests for store in nest.stores]
+        self._values: dict[Demand, Node] = {}
+        self._indices: dict[Affine, Node] = {}
+        self._gates: dict[Gate, Node | None] = {}
+        self._masked: dict[Node, tuple[Gate, Node]] = {}
+        self._gated: dict[Node, frozenset[Condition]] = {}
+        self.memory: dict[Storage, Node] = {}
+
+    def run(self) -> Kernel:
+        """Return the kernel; `memory` then has a PARAM for each storage, in order of slots."""
+        stores = sorted(self._stores, key=self._first_use)
+        for store in stores:
+            self._param(self._storage[store.node])
+        for demand in self._demands:
+            self._values[demand] = self._value(demand)
+        nodes = [self._store(store) for store in stores]
+        used = set(toposort(nodes))
+        return Kernel(tuple(nodes), tuple([r for r in self._ranges.values() if r in used]))
+
+    def nodes(self) -> list[Node]:
+        """Return the tensor-form nodes that the kernel computes, sources first."""
+        return [demand.node for demand in self._demands if not demand.is_loaded]
+
+    def _first_use(self, store: Store) -> int:
+        target = store.link.target
+        return self._demands.index(target) if isinstance(target, Demand) else -1
+
+    def _param(self, storage: Storage) -> Node:
+        found = self.memory.get(storage)
+        if found is None:
+            found = tensor.param(len(self.memory), storage.dtype, (storage.size,))
+            self.memory[storage] = found
+        return found
+
+    # --- values ---------------------------------------------------------------------------------------
+
+    def _value(self, demand: Demand) -> Node:
+        node = demand.node
+        op = node.op
+        if demand.is_loaded:
+            return self._load(demand)
+        if op.is_elementwise:
+            src = tuple([self._linked(link) for link in demand.links])
+            if op is ops.CAST or op is ops.BITCAST:
+                return src[0].convert(op, node.dtype)
+            return intern(op, node.dtype, src, node.arg, ())
+        if op is forms.CONST or op is forms.VARIABLE:
+            return node
+        if op is forms.ARANGE:
+            return self._index(demand.position()).cast(node.dtype)
+        if op is forms.REDUCE and demand.loops:
+            return self._reduce(demand)
+        if op is forms.CAT:
+            return self._chosen(demand)
+        if len(demand.links) == 1:
+            return self._linked(demand.links[0])
+        raise InternalError(f"no value for {node!r}")
+
+    def _load(self, demand: Demand) -> Node:
+        memory = self._param(self._storage[demand.node])
+        at, gate = self._index(demand.position()), self._gate(demand.gate)
+        if gate is None:
+            return loops.load(memory, at)
+        load = loops.load(memory, at, gate)
+        self._gated[load] = frozenset(demand.gate)
+        return load
+
+    def _linked(self, link: Link) -> Node:
+        target = link.target
+        value = self._values[target] if isinstance(target, Demand) else target
+        return self._masked_by(link.gate, value) if link.gate else value
+
+    def _masked_by(self, gate: Gate, value: Node) -> Node:
+        """Return `value` where `gate` holds, else 0."""
+        if value.op is forms.CONST and not value.arg and str(value.arg) != "-0.0":
+            return value
+        if self._gated.get(value, frozenset()).issuperset(gate):
+            return value
+        known, inner = self._masked.get(value, ((), value))
+        gate = joined(gate, known)
+        test = self._gate(gate)
+        if test is None:
+            return inner
+        masked = elementwise(ops.WHERE, (test, inner, const(0, value.dtype)))
+        self._masked[masked] = (gate, inner)
+        return masked
+
+    def _reduce(self, demand: Demand) -> Node:
+        op: Op = demand.node.arg[0]
+        value = self._linked(demand.links[0])
+        final: dict[Node, None] = {}
+        for loop in demand.loops:
+            for atom, _ in self._mapping[loop].terms:
+                final[self._ranges[atom]] = None
+        ranges = sorted(final, key=loops.number_of)
+        value, ranges = _without_idle(op, value, ranges)
+        return loops.reduce(op, value, ranges)
+
+    def _chosen(self, demand: Demand) -> Node:
+        """Return the parts of a CAT, each under its condition, the last one for all the rest."""
+        total = self._linked(demand.links[-1])
+        pairs = list(zip(demand.choices, demand.links, strict=True))
+        for gate, link in reversed(pairs[:-1]):
+            test = self._gate(gate)
+            value = self._linked(link)
+            total = value if test is None else elementwise(ops.WHERE, (test, value, total))
+        return total
+
+    def _store(self, store: Store) -> Node:
+        value = self._linked(store.link)
+        memory, at = self._param(self._storage[store.node]), self._index(store.at)
+        return loops.store(memory, at, value, self._gate(store.gate), store.combine)
+
+    # --- indices and gates ------------------------------------------------------------------------------
+
+    def _index(self, a: Affine) -> Node:
+        found = self._indices.get(a)
+        if found is None:
+            found = self._indices[a] = self._sum(replace(a, self._mapping, _same)).node()
+        return found
+
+    def _sum(self, a: Affine) -> Sum:
+        return Sum({self._atom(atom): k for atom, k in a.terms}, a.offset)
+
+    def _atom(self, atom: object) -> Node:
+        if isinstance(atom, Loop):
+            return self._ranges[atom]
+        if isinstance(atom, Part):
+            of, by = self._sum(atom.of).node(), const(atom.by, index)
+            return of % by if atom.kind == "remainder" else of // by
+        assert isinstance(atom, Computed)
+        value = self._linked(Link(atom.gate, atom.demand)).cast(index)
+        if _may_be_negative(atom):
+            value = (value < 0).where(value + atom.length, value)
+        return value
+
+    def _gate(self, gate: Gate) -> Node | None:
+        if not gate:
+            return None
+        if gate not in self._gates:
+            self._gates[gate] = self._conjunction(gate)
+        return self._gates[gate]
+
+    def _conjunction(self, gate: Gate) -> Node | None:
+        total: Node | None = None
+        for value, modulus in gate:
+            holds = tested(Condition(replace(value, self._mapping, _same), modulus))
+            if holds is True:
+                continue
+            part = const(False, bool_) if holds is False else self._condition(holds)
+            total = part if total is None else total & part
+        return total
+
+    def _condition(self, condition: Condition) -> Node:
+        node = self._sum(condition.value).node()
+        if condition.modulus is None:
+            return index_compare.less(const(-1, index), node, KNOWN)
+        if condition.modulus:
+            node = node % const(condition.modulus, index)
+        return index_compare.equal(node, const(0, index), KNOWN)
+
+
+def _same(atom: object) -> object:
+    return atom
+
+
+def _may_be_negative(atom: Computed) -> bool:
+    dtype = atom.demand.node.dtype
+    return not dtype.bits or bool(dtype.limits()[0] < 0)
+
+
+def _without_idle(op: Op, value: Node, ranges: list[Node]) -> tuple[Node, list[Node]]:
+    """Leave out ranges that the value does not depend on: n equal terms sum to n times the term."""
+    idle = [r for r in ranges if r not in value.ranges]
+    if not idle:
+        return value, ranges
+    if op.idempotent:
+        return value, [r for r in ranges if r in value.ranges]
+    n = 1
+    for r in idle:
+        n *= loops.extent(r)
+    exact = value.dtype.is_integer or n <= 1 << (value.dtype.mantissa + 1)
+    if op is not ops.ADD or not exact:
+        return value, ranges
+    return value * const(n, value.dtype), [r for r in ranges if r in value.ranges]

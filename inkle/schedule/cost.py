@@ -1,0 +1,163 @@
+"""What things cost, in nanoseconds of one core: the numbers behind `place`.
+
+Rough on purpose: decisions hang on factors, not on percents. Measured on a 3.6 GHz Zen 4 core with
+512-bit vectors and two cores sharing 20 GB/s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+from inkle.ir import forms, ops
+from inkle.ir.node import Node
+from inkle.ir.op import Op
+from inkle.schedule.movement import grouped
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The machine, as far as placement depends on it.
+
+    Attributes:
+        flop: one vectorised arithmetic operation, per element.
+        near: one element from the first cache levels.
+        far: four bytes from memory.
+        write: four bytes to memory (which are read first).
+        launch: starting a kernel.
+        row_bytes: what may be kept in cache between two passes over a row.
+        cache_bytes: arrays up to this size are read from cache, not from memory.
+        chunks: independent parts of the work needed to keep the workers busy.
+        small: points of work below which parallelism does not matter.
+        chunk: elements that one chunk of a long reduction combines.
+    """
+
+    flop: float = 0.02
+    near: float = 0.04
+    far: float = 0.25
+    write: float = 0.4
+    launch: float = 2000.0
+    row_bytes: int = 256 * 1024
+    cache_bytes: int = 512 * 1024
+    chunks: int = 8
+    small: int = 32 * 1024
+    chunk: int = 64 * 1024
+
+
+#: Arithmetic operations that one of these takes once decomposed; all others count as one.
+HEAVY: dict[Op, float] = {
+    ops.CAST: 0.25, ops.BITCAST: 0.0, ops.DIV: 4.0, ops.SQRT: 6.0, ops.RSQRT: 8.0,
+    ops.FLOORDIV: 12.0, ops.FLOORMOD: 12.0, ops.TRUNCDIV: 10.0, ops.TRUNCMOD: 10.0,
+    ops.EXP: 14.0, ops.EXP2: 12.0, ops.EXPM1: 20.0, ops.LOG: 18.0, ops.LOG2: 18.0, ops.LOG10: 18.0,
+    ops.LOG1P: 20.0, ops.SIN: 25.0, ops.COS: 25.0, ops.TAN: 35.0, ops.ASIN: 25.0, ops.ACOS: 25.0,
+    ops.ATAN: 25.0, ops.ATAN2: 35.0, ops.SINH: 25.0, ops.COSH: 20.0, ops.TANH: 20.0, ops.ASINH: 30.0,
+    ops.ACOSH: 30.0, ops.ATANH: 30.0, ops.ERF: 25.0, ops.ERFC: 35.0, ops.POW: 45.0,
+}  # fmt: skip
+LIMIT = 1e12
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one element of a node takes to compute from memory.
+
+    Attributes:
+        flops: arithmetic operations.
+        bytes: bytes read, those of broadcast values shared out over the elements.
+    """
+
+    flops: float
+    bytes: float
+
+
+def size_of(node: Node) -> int:
+    """Return the number of elements."""
+    return prod(node.shape)
+
+
+def reduced_extent(node: Node) -> int:
+    """Return how many elements a REDUCE combines into one."""
+    shape = node.src[0].shape
+    return prod([shape[axis] for axis in node.arg[1]])
+
+
+def work_of(order: Sequence[Node]) -> dict[Node, Work]:
+    """Return the work per element of every node (`order`: sources first).
+
+    Reductions, scatters and updates count as stored: they cost a load.
+    """
+    found: dict[Node, Work] = {}
+    for node in order:
+        op = node.op
+        if op in (forms.CONST, forms.ARANGE, forms.VARIABLE):
+            found[node] = Work(0.0, 0.0)
+        elif op.is_elementwise:
+            flops, read = HEAVY.get(op, 1.0), 0.0
+            for source in node.src:
+                work = found[source]
+                flops += work.flops
+                read += work.bytes
+            found[node] = Work(min(flops, LIMIT), min(read, LIMIT))
+        elif op in forms.MOVEMENT or op is forms.DETACH:
+            work = found[node.src[0]]
+            share = size_of(node.src[0]) / max(1, size_of(node)) if op is forms.EXPAND else 1.0
+            found[node] = Work(work.flops * share, work.bytes * share) if share != 1.0 else work
+        elif op is forms.CAT or op is forms.GATHER:
+            works = [found[source] for source in node.src]
+            found[node] = Work(sum(w.flops for w in works) + 2.0, sum(w.bytes for w in works))
+        else:
+            found[node] = Work(0.0, node.dtype.itemsize)
+    return found
+
+
+def contractions_of(order: Sequence[Node]) -> set[Node]:
+    """Return the REDUCEs that are contractions: sums of products of two values that vary along
+    different axes, so that every element is used many times (matmul, convolution)."""
+    varying: dict[Node, frozenset[int]] = {}
+    found: set[Node] = set()
+    for node in order:
+        varying[node] = _varying(node, varying)
+        if node.op is forms.REDUCE and node.arg[0] is ops.ADD:
+            body = node.src[0]
+            while body.op in forms.MOVEMENT or body.op is ops.CAST:
+                body = body.src[0]
+            if body in found:
+                found.add(node)
+            elif body.op is ops.MUL:
+                left, right = (varying[source] for source in body.src)
+                if left - right and right - left:
+                    found.add(node)
+    return found
+
+
+def _varying(node: Node, varying: dict[Node, frozenset[int]]) -> frozenset[int]:
+    """Return the axes along which a node may vary."""
+    shape, op = node.shape, node.op
+    axes = frozenset([axis for axis, n in enumerate(shape) if n != 1])
+    if op is forms.CONST:
+        return frozenset()
+    if op.is_elementwise:
+        return frozenset().union(*[varying[source] for source in node.src])
+    if op is forms.EXPAND:
+        return varying[node.src[0]]
+    if op is forms.PERMUTE:
+        inner = varying[node.src[0]]
+        return frozenset([axis for axis, source in enumerate(node.arg) if source in inner])
+    if op in (forms.SLICE, forms.PAD, forms.FLIP, forms.DETACH):
+        return varying[node.src[0]]
+    if op is forms.SHEAR:
+        axis, by, _ = node.arg
+        inner = varying[node.src[0]]
+        return inner | {by} if axis in inner else inner
+    if op is forms.RESHAPE:
+        return _varying_reshaped(node, varying[node.src[0]])
+    return axes
+
+
+def _varying_reshaped(node: Node, inner: frozenset[int]) -> frozenset[int]:
+    out: set[int] = set()
+    old, new = node.src[0].shape, node.shape
+    for mine, theirs in grouped(old, new) if 0 not in old else ():
+        if any(axis in inner for axis in range(mine.start, mine.stop)):
+            out.update(range(theirs.start, theirs.stop))
+    return frozenset([axis for axis in out if new[axis] != 1])

@@ -1,0 +1,185 @@
+"""What a plan is made of while it grows: demands for values inside nests (kernels to be).
+
+A demand says: the value of `node`, at `index`, is wanted in `nest`, as far as `gate` holds. Equal
+demands are one object, which is how common subexpressions stay common. A demand is answered inline
+(by links to demands on the sources) or by a load, once its node has been stored by another nest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import prod
+from typing import NamedTuple
+
+from inkle.ir.dtype import DType
+from inkle.ir.node import Node, Shape
+from inkle.ir.op import Op
+from inkle.schedule.index import NONE, Affine, Atoms, Gate, Loop, loops_of, single
+from inkle.schedule.movement import Index, flatten
+
+TILE = 32  # points of a register tile that share one evaluation of an operand
+
+
+class Link(NamedTuple):
+    """Where a source comes from: `target`, or 0 where not `gate`. A Node stands for a constant."""
+
+    gate: Gate
+    target: Demand | Node
+
+
+class Demand:
+    """A value wanted at one place.
+
+    Attributes:
+        node: the tensor-form node.
+        nest: the kernel it is wanted in.
+        view: shape that `index` refers to; it has as many elements as the node.
+        index: coordinates in `view`.
+        gate: where the index is sure to be inside `view`; empty if it always is.
+        is_loaded: read from memory (else computed in place from `links`).
+        links: sources, once computed inline; for CAT, one per part.
+        choices: for CAT, the condition under which each part but the last is chosen.
+        loops: ranges of a REDUCE.
+        outer: the REDUCE directly around this one, if they may become one.
+        users: how many links lead here.
+        update: the in-place write that wants this value as its initial contents.
+    """
+
+    __slots__ = (
+        "choices", "gate", "index", "is_loaded", "links", "loops", "nest", "node", "outer", "update",
+        "users", "view",
+    )  # fmt: skip
+
+    def __init__(self, node: Node, nest: Nest, view: Shape, index: Index, gate: Gate) -> None:
+        self.node, self.nest, self.view, self.index, self.gate = node, nest, view, index, gate
+        self.is_loaded = False
+        self.links: list[Link] = []
+        self.choices: list[Gate] = []
+        self.loops: list[Loop] = []
+        self.outer: Demand | None = None
+        self.users = 0
+        self.update: Node | None = None
+
+    def depends_on(self) -> Atoms:
+        """Return the loops that the index depends on."""
+        return NONE.union(*[loops_of(each) for each in self.index])
+
+    def deepest(self) -> Loop | None:
+        """Return the innermost loop that the index depends on."""
+        loops = self.depends_on()
+        return max(loops, key=lambda loop: len(loop.enclosing)) if loops else None
+
+    def points(self) -> int:
+        """Return how often the value is computed if inline: once per point of the loops around it.
+
+        Operands of a contraction are computed once per register tile, not once per point.
+        """
+        loop = self.deepest()
+        if loop is None:
+            return 1
+        if not loop.is_contraction:
+            return loop.points
+        own = prod([each.extent for each in self.depends_on()])
+        return max(own, loop.points // TILE)
+
+    def is_in_contraction(self) -> bool:
+        """Whether the value is an operand of a contraction."""
+        loop = self.deepest()
+        return loop is not None and loop.is_contraction
+
+    def covers(self) -> bool:
+        """Whether the value is wanted once at every point of the nest: its axes are all the loops."""
+        if self.gate:
+            return False
+        found = []
+        for each, n in zip(self.index, self.view, strict=True):
+            if n == 1:
+                continue
+            if each.offset or len(each.terms) != 1:
+                return False
+            atom, k = each.terms[0]
+            if k != 1 or type(atom) is not Loop or atom.extent != n:
+                return False
+            found.append(atom)
+        return len(found) == len(self.nest.loops) and set(found) == set(self.nest.loops)
+
+    def position(self) -> Affine:
+        """Return the row-major position of the element."""
+        return flatten(self.index, self.view)
+
+
+@dataclass(slots=True)
+class Store:
+    """One write of a nest: `link` goes to element `at` of the storage of `node`, where `gate`."""
+
+    node: Node
+    at: Affine
+    link: Link
+    gate: Gate = ()
+    combine: Op | None = None
+
+
+@dataclass(eq=False, slots=True)
+class Nest:
+    """One kernel in the making.
+
+    Attributes:
+        number: running number.
+        shape: extents of the points it runs over, before axes of length 1 are left out.
+        index: one coordinate per axis of `shape`.
+        loops: the loops of these axes.
+        stores: what it writes.
+        before: nests that must run earlier.
+        loaded: nodes it reads from memory.
+        reductions: REDUCE demands computed in it.
+        contraction: the one that is a contraction, if any.
+        prefixes: sets of loops that must be the outermost ones, each a subset of the next.
+        size: number of demands.
+        reason: why its value is stored.
+        is_open: whether more stores may join.
+        is_ordered: whether its stores may collide, so that their order matters.
+        is_live: whether it will run.
+    """
+
+    number: int
+    shape: Shape
+    index: Index
+    loops: tuple[Loop, ...]
+    reason: str
+    stores: list[Store] = field(default_factory=list)
+    before: set[Nest] = field(default_factory=set)
+    loaded: dict[Node, int] = field(default_factory=dict)
+    reductions: list[Demand] = field(default_factory=list)
+    contraction: Demand | None = None
+    prefixes: list[Atoms] = field(default_factory=list)
+    size: int = 0
+    is_open: bool = True
+    is_ordered: bool = False
+    is_live: bool = True
+
+    @property
+    def points(self) -> int:
+        """How many points the loops have."""
+        return self.loops[-1].points if self.loops else 1
+
+
+def new_nest(number: int, shape: Shape, reason: str, first_loop: int) -> Nest:
+    """Return an empty nest with a loop per axis of `shape`; loops are numbered from `first_loop`."""
+    loops: tuple[Loop, ...] = ()
+    index = []
+    for n in shape:
+        if n == 1:
+            index.append(Affine(0, ()))
+        else:
+            loops = (*loops, Loop(first_loop + len(loops), n, loops))
+            index.append(single(loops[-1]))
+    return Nest(number, shape, tuple(index), loops, reason)
+
+
+@dataclass(eq=False, slots=True)
+class Storage:
+    """Memory of a plan, not yet placed: versions of one array may share it, one after the other."""
+
+    dtype: DType
+    size: int
+    is_output: bool = False

@@ -1,0 +1,102 @@
+"""The scheduler as a whole: the list of its passes, and the plan that comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from inkle.ir import forms
+from inkle.ir.node import Node
+from inkle.ir.plan import Launch, Memory, Plan, Role
+from inkle.schedule.build import Builder
+from inkle.schedule.cost import Facts, size_of
+from inkle.schedule.lower import Planner, stored_as
+from inkle.schedule.memory import in_order, place_temporaries
+from inkle.schedule.nest import Nest, Storage
+
+FACTS = Facts()
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a launch exists.
+
+    Attributes:
+        stores: for each value it stores, what the value is.
+        reasons: for each, why it was not computed where it is used.
+    """
+
+    stores: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+
+def schedule(outputs: Sequence[Node], *, facts: Facts = FACTS) -> Plan:
+    """Return the kernels that compute `outputs`.
+
+    Args:
+        outputs: tensor-form nodes over PARAM leaves; a PARAM's slot is the number of the input.
+        facts: of the machine, as far as they decide what to fuse.
+
+    Returns:
+        Plan with one output memory per output; an output that is an input unchanged is that input.
+    """
+    return explain(outputs, facts=facts)[0]
+
+
+def explain(outputs: Sequence[Node], *, facts: Facts = FACTS) -> tuple[Plan, list[Reason]]:
+    """Return the plan of `outputs`, and for each launch why it is one of its own."""
+    roots = [stored_as(node) for node in outputs]
+    planner = Planner(list(dict.fromkeys(roots)), facts)
+    planner.run()
+    groups = [[nest] for nest in planner.nests if nest.is_live]
+    rank = {node: i for i, node in enumerate(planner.order)}
+    ranks = {nest: max(rank[store.node] for store in nest.stores) for [nest] in groups}
+    groups = in_order(groups, ranks)
+    return _assemble(roots, planner, groups)
+
+
+def _assemble(
+    roots: Sequence[Node], planner: Planner, groups: Sequence[Sequence[Nest]]
+) -> tuple[Plan, list[Reason]]:
+    storage = planner.storage
+    memory: list[Memory] = []
+    fixed: dict[Storage, int] = {}
+    inputs = [node for node in planner.order if node.op is forms.PARAM]
+    for node in sorted(inputs, key=lambda node: int(node.arg[0])):
+        storage[node] = Storage(node.dtype, size_of(node))
+        fixed[storage[node]] = len(memory)
+        memory.append(Memory(Role.INPUT, node.arg[0], node.dtype, size_of(node)))
+    for i, node in enumerate(roots):
+        own = storage.setdefault(node, Storage(node.dtype, size_of(node)))
+        if own not in fixed:
+            fixed[own] = len(memory)
+            memory.append(Memory(Role.OUTPUT, i, node.dtype, size_of(node)))
+    built = []
+    for group in groups:
+        builder = Builder(group, storage)
+        kernel = builder.run()
+        built.append((kernel, list(builder.memory), _lines(builder, planner)))
+    temporaries, place = place_temporaries([used for _, used, _ in built], fixed, len(memory))
+    launches = [
+        Launch(kernel, tuple([place[each] for each in used]), lines) for kernel, used, lines in built
+    ]
+    reasons = [
+        Reason(
+            tuple([_name(store.node) for nest in group for store in nest.stores]),
+            tuple([nest.reason for nest in group]),
+        )
+        for group in groups
+    ]
+    places = tuple([fixed[storage[node]] for node in roots])
+    return Plan((*memory, *temporaries), tuple(launches), places), reasons
+
+
+def _lines(builder: Builder, planner: Planner) -> tuple[str, ...]:
+    """Return the lines of the user's program that a kernel computes, in the order of the program."""
+    found = {node.origin: None for node in builder.nodes() if node.origin}
+    return tuple([line for line in found if line])
+
+
+def _name(node: Node) -> str:
+    op = node.arg[0] if node.op is forms.REDUCE else node.op
+    return f"{op.name} {node.shape}"

@@ -1,0 +1,123 @@
+"""Checks of what users pass: axes, shapes, sizes. Each returns the argument in one spelling."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from math import prod
+from typing import Any, SupportsIndex
+
+from inkle.errors import DTypeError, IndexRangeError, ShapeError
+from inkle.ir.node import Shape
+
+Axes = int | Sequence[int] | None
+ShapeLike = int | Sequence[int]
+
+
+def as_int(value: SupportsIndex, what: str) -> int:
+    """Return `value` as a Python integer (NumPy's integers count, floats and bools do not)."""
+    if isinstance(value, bool):
+        raise DTypeError(f"{what} must be an integer, got {value}")
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise DTypeError(f"{what} must be an integer, got {value!r}") from None
+
+
+def check_axis(axis: int, ndim: int, what: str) -> int:
+    """Return `axis` counted from the front.
+
+    Raises:
+        IndexRangeError: if a tensor of `ndim` axes has no such axis.
+    """
+    number = as_int(axis, f"axis of {what}")
+    if not -ndim <= number < ndim:
+        have = f"its axes are {-ndim} to {ndim - 1}" if ndim else "it has no axes"
+        raise IndexRangeError(f"{what}: no axis {number} in a tensor of {ndim} axes; {have}")
+    return number % ndim
+
+
+def check_axes(axes: Axes, ndim: int, what: str) -> tuple[int, ...]:
+    """Return distinct axes counted from the front, in ascending order; None means all of them."""
+    if axes is None:
+        return tuple(range(ndim))
+    given = (axes,) if isinstance(axes, int) else tuple(axes)
+    found = tuple([check_axis(axis, ndim, what) for axis in given])
+    if len(set(found)) < len(found):
+        raise ShapeError(f"{what}: axes {given} name an axis twice")
+    return tuple(sorted(found))
+
+
+def flatten_args(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the items of `f(1, 2, 3)` and `f((1, 2, 3))` alike."""
+    if len(args) == 1 and isinstance(args[0], (tuple, list)):
+        return tuple(args[0])
+    return args
+
+
+def check_shape(args: tuple[Any, ...], what: str) -> Shape:
+    """Return the shape given as `f(2, 3)` or `f((2, 3))`; sizes must not be negative."""
+    shape = tuple([as_int(n, f"size in {what}") for n in flatten_args(args)])
+    if any(n < 0 for n in shape):
+        raise ShapeError(f"{what}: sizes must not be negative, got {shape}")
+    return shape
+
+
+def fill_in(shape: Shape, old: Shape, what: str) -> Shape:
+    """Return `shape` with its one -1 replaced by the size that keeps the number of elements."""
+    unknown = shape.count(-1)
+    if any(n < -1 for n in shape) or unknown > 1:
+        raise ShapeError(f"{what}: sizes must be >= 0, at most one -1; got {shape}")
+    if not unknown:
+        return shape
+    known = prod(n for n in shape if n != -1)
+    total = prod(old)
+    if known == 0 or total % known:
+        raise ShapeError(
+            f"{what}: cannot infer -1 in {shape}: {old} has {total} elements, "
+            f"which is no multiple of {known}"
+        )
+    return tuple([total // known if n == -1 else n for n in shape])
+
+
+def broadcast_shape(a: Shape, b: Shape, what: str) -> Shape:
+    """Return the shape in which `a` and `b` meet: axes align at the end, 1 meets anything."""
+    if a == b:
+        return a
+    rank = max(len(a), len(b))
+    long_a, long_b = (1,) * (rank - len(a)) + a, (1,) * (rank - len(b)) + b
+    out = []
+    for n, m in zip(long_a, long_b, strict=True):
+        if n != m and n != 1 and m != 1:
+            raise ShapeError(
+                f"{what}: cannot broadcast {a} with {b}; counted from the end, "
+                f"sizes must be equal or 1"
+            )
+        out.append(m if n == 1 else n)
+    return tuple(out)
+
+
+def check_pair(value: int | Sequence[int], what: str, *, least: int) -> tuple[int, int]:
+    """Return one number for each of two axes, given as one or as two."""
+    items = (value, value) if isinstance(value, int) else tuple(value)
+    if len(items) == 1:
+        items = items * 2
+    if len(items) != 2:
+        raise ShapeError(f"{what} must be one number or two, got {value!r}")
+    first, second = as_int(items[0], what), as_int(items[1], what)
+    if min(first, second) < least:
+        raise ShapeError(f"{what} must be at least {least}, got {value!r}")
+    return first, second
+
+
+def check_choice(value: str, choices: tuple[str, ...], what: str) -> str:
+    """Return `value` if it is one of `choices`."""
+    if value not in choices:
+        raise ShapeError(f"{what} must be one of {', '.join(map(repr, choices))}; got {value!r}")
+    return value
+
+
+# The builtin type, for classes whose methods are called `bool`, `int` and `float`.
+Flag = bool
+Float = float
+Int = int

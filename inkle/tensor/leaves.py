@@ -1,0 +1,59 @@
+"""Where gradients end: tensors that require them, and the graph that a realised tensor keeps.
+
+A tensor that requires a gradient is a leaf: its uses see DETACH(value, number), where the number is
+its own. Two parameters of equal value thus stay two nodes, and no gradient flows on to whatever the
+value was computed from. A tensor that was computed *from* leaves keeps its expression when it is
+realised: reading `loss.item()` must not cut the way back to the parameters.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from typing import Any
+
+from inkle.ir import forms, tensor
+from inkle.ir.node import Node
+
+numbers = itertools.count(1)
+owners: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+
+
+class History:
+    """What a tensor's uses see instead of the current value of its storage.
+
+    Attributes:
+        owner: number of the leaf, 0 for a tensor that is not one.
+        graph: the node that uses see.
+        current: the value of the storage for which `graph` stands.
+    """
+
+    __slots__ = ("owner", "graph", "current")
+
+    def __init__(self, owner: int, graph: Node, current: Node) -> None:
+        self.owner, self.graph, self.current = owner, graph, current
+
+    def node(self, current: Node) -> Node:
+        """Return the node for uses, given the value of the storage now."""
+        if current is not self.current:  # assigned, realised, or changed by a captured function
+            self.current = current
+            self.graph = tensor.detach(current, self.owner) if self.owner else current
+        return self.graph
+
+
+def leaves_below(node: Node) -> list[Node]:
+    """Return the leaves (DETACH nodes with an owner) from which a gradient could reach `node`."""
+    found: list[Node] = []
+    seen = {node}
+    stack = [node]
+    while stack:
+        each = stack.pop()
+        if each.op is forms.DETACH:
+            if each.arg in owners:
+                found.append(each)
+            continue
+        for source in each.src:
+            if source not in seen and source.dtype.is_float:
+                seen.add(source)
+                stack.append(source)
+    return found

@@ -1,0 +1,336 @@
+"""Products and sums over shared axes: matmul, einsum, scans.
+
+A contraction is EXPAND, multiply, REDUCE; the compiler sees one loop nest. Products of float16 and
+bfloat16 are accumulated in float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from inkle.errors import DTypeError, ShapeError
+from inkle.ir import ops, tensor
+from inkle.ir.dtype import DType, bool_
+from inkle.ir.node import Node, Shape
+from inkle.ir.op import Op
+from inkle.tensor.arguments import broadcast_shape, check_axis
+from inkle.tensor.base import meet
+from inkle.tensor.dtypes import DTypeLike, as_dtype
+from inkle.tensor.movement import windows
+from inkle.tensor.reduction import Reduction, accumulator
+
+SCAN_BLOCK = 32  # elements combined one by one before a scan of the block totals takes over
+
+
+class Linear(Reduction):
+    """Mixin of contractions and scans."""
+
+    __slots__ = ()
+
+    def matmul(self, other: Any, dtype: DTypeLike | None = None) -> Self:
+        """Return the matrix product.
+
+        Args:
+            other: tensor of shape (..., k, n) or (k,).
+            dtype: accumulate and return in this dtype, e.g. int32 for int8 factors. By default floats
+                of 16 bits accumulate in float32, and the result has the dtype of the factors.
+
+        Returns:
+            (..., m, n) for factors (..., m, k) and (..., k, n); axes in front broadcast. A vector
+            counts as a row on the left and as a column on the right, and its axis vanishes.
+
+        Raises:
+            ShapeError: if the inner sizes differ, or a factor has no axes.
+        """
+        a, b = self._factors(other, "matmul")
+        if not a.shape or not b.shape:
+            raise ShapeError(
+                f"matmul needs at least one axis on both sides, got {a.shape} and {b.shape}; "
+                f"use * for numbers"
+            )
+        return self._new(matmul_node(a, b, None if dtype is None else as_dtype(dtype)))
+
+    def _factors(self, other: Any, what: str) -> tuple[Node, Node]:
+        a = self.node
+        b = self._operand(other, what)
+        if not isinstance(b, Node):
+            raise DTypeError(f"{what} needs a tensor, got {other!r}; use * for numbers")
+        if a.dtype is not b.dtype:
+            dtype = meet(a, b)
+            a, b = a.cast(dtype), b.cast(dtype)
+        return a, b
+
+    def dot(self, other: Any, dtype: DTypeLike | None = None) -> Self:
+        """Return the matrix product (another name of `matmul`)."""
+        return self.matmul(other, dtype)
+
+    def __matmul__(self, other: Any) -> Self:
+        return self.matmul(other)
+
+    def outer(self, other: Any) -> Self:
+        """Return the product of each element of a vector with each of another, (n, m)."""
+        a, b = self._factors(other, "outer")
+        if len(a.shape) != 1 or len(b.shape) != 1:
+            raise ShapeError(f"outer needs two vectors, got {a.shape} and {b.shape}")
+        shape = (*a.shape, *b.shape)
+        left = tensor.expand(tensor.reshape(a, (shape[0], 1)), shape)
+        return self._new(left * tensor.expand(tensor.reshape(b, (1, shape[1])), shape))
+
+    @staticmethod
+    def einsum(formula: str, *operands: Any, dtype: DTypeLike | None = None) -> Any:
+        """Return the sum of products that `formula` describes (Einstein's convention).
+
+        Args:
+            formula: letters of the axes of each operand, and after "->" of the result, e.g.
+                "bij,bjk->bik"; "..." stands for axes that broadcast. Without "->" the result has
+                the letters that occur once, in alphabetical order.
+            operands: one tensor per group of letters.
+            dtype: as for `matmul`.
+
+        Returns:
+            Tensor with the axes of the result.
+
+        Example:
+            >>> Tensor.einsum("i,i->", Tensor([1.0, 2.0]), Tensor([3.0, 4.0])).item()
+            11.0
+        """
+        tensors = operands[0] if len(operands) == 1 and isinstance(operands[0], list) else operands
+        for each in tensors:
+            if not isinstance(each, Linear):
+                raise DTypeError(f"einsum needs tensors, got {each!r:.60}")
+        if not tensors:
+            raise ShapeError("einsum needs at least one tensor")
+        first: Linear = tensors[0]
+        nodes = [first._factors(each, "einsum")[1] for each in tensors]
+        return first._new(einsum_node(formula, nodes, None if dtype is None else as_dtype(dtype)))
+
+    # --- scans --------------------------------------------------------------------------------------
+
+    def cumsum(self, axis: int = 0, *, dim: int | None = None) -> Self:
+        """Return the sum of all elements up to each one along `axis`; bools and integers: int64."""
+        node = self.node
+        result = node.dtype if node.dtype.is_float else accumulator(node.dtype)
+        wide = node.cast(accumulator(node.dtype))
+        return self._new(self._scan(wide, ops.ADD, axis if dim is None else dim).cast(result))
+
+    def cumprod(self, axis: int = 0, *, dim: int | None = None) -> Self:
+        """Return the product of all elements up to each one along `axis`."""
+        node = self.node
+        result = node.dtype if node.dtype.is_float else accumulator(node.dtype)
+        wide = node.cast(accumulator(node.dtype))
+        return self._new(self._scan(wide, ops.MUL, axis if dim is None else dim).cast(result))
+
+    def cummax(self, axis: int = 0, *, dim: int | None = None) -> Self:
+        """Return the largest element up to each one along `axis`."""
+        return self._new(self._scan(self._numbers(), ops.MAXIMUM, axis if dim is None else dim))
+
+    def cummin(self, axis: int = 0, *, dim: int | None = None) -> Self:
+        """Return the smallest element up to each one along `axis`."""
+        return self._new(self._scan(self._numbers(), ops.MINIMUM, axis if dim is None else dim))
+
+    def _numbers(self) -> Node:
+        node = self.node
+        if node.dtype is bool_:
+            raise DTypeError("cummax and cummin need numbers, got bool; convert first: x.int()")
+        return node
+
+    def _scan(self, x: Node, op: Op, axis: int) -> Node:
+        if not x.shape:
+            check_axis(axis, 1, "scan")
+            return x
+        number = check_axis(axis, len(x.shape), "scan")
+        order = [i for i in range(len(x.shape)) if i != number]
+        last = tensor.permute(x, [*order, number])
+        inverse = sorted(range(len(x.shape)), key=[*order, number].__getitem__)
+        return tensor.permute(scan_node(last, op), inverse)
+
+
+def matmul_node(a: Node, b: Node, dtype: DType | None) -> Node:
+    """Return the matrix product of two nodes of one dtype; see `Linear.matmul`."""
+    row, column = len(a.shape) == 1, len(b.shape) == 1
+    if row:
+        a = tensor.reshape(a, (1, *a.shape))
+    if column:
+        b = tensor.reshape(b, (*b.shape, 1))
+    m, k = a.shape[-2:]
+    if b.shape[-2] != k:
+        raise ShapeError(
+            f"matmul of {a.shape[1:] if row else a.shape} and {b.shape[:-1] if column else b.shape}: "
+            f"inner sizes {k} and {b.shape[-2]} differ"
+        )
+    n = b.shape[-1]
+    batch = broadcast_shape(a.shape[:-2], b.shape[:-2], "matmul")
+    full = (*batch, m, n, k)
+    ones = (1,) * (len(batch) - len(a.shape) + 2)
+    left = tensor.reshape(a, (*ones, *a.shape[:-2], m, 1, k))
+    order = list(range(len(b.shape) - 2)) + [len(b.shape) - 1, len(b.shape) - 2]
+    ones = (1,) * (len(batch) - len(b.shape) + 2)
+    right = tensor.reshape(tensor.permute(b, order), (*ones, *b.shape[:-2], 1, n, k))
+    out = contract(left, right, full, (len(full) - 1,), dtype)
+    shape = (*batch, *(() if row else (m,)), *(() if column else (n,)))
+    return tensor.reshape(out, shape)
+
+
+def contract(
+    a: Node, b: Node, full: Shape, axes: tuple[int, ...], dtype: DType | None
+) -> Node:
+    """Return the sum over `axes` of the products of `a` and `b`, both repeated to `full`."""
+    if a.dtype is bool_:
+        raise DTypeError("products of bools are not summed; convert first: x.int() or x.float()")
+    result = dtype or a.dtype
+    wide = accumulator(result) if result.is_float else result
+    left, right = tensor.expand(a, full).cast(wide), tensor.expand(b, full).cast(wide)
+    return tensor.reduce(left * right, ops.ADD, axes).cast(result)
+
+
+# --- einsum -----------------------------------------------------------------------------------------
+
+
+def einsum_node(formula: str, nodes: list[Node], dtype: DType | None) -> Node:
+    """Contract operands from left to right, summing each letter as soon as nobody needs it."""
+    groups, result = parse_formula(formula, [len(node.shape) for node in nodes])
+    sizes: dict[str, int] = {}
+    singles = []
+    for letters, node in zip(groups, nodes, strict=True):
+        each, names = _diagonals(node, letters)
+        for letter, n in zip(names, each.shape, strict=True):
+            known = sizes.setdefault(letter, n)
+            if n != known and 1 not in (n, known):
+                raise ShapeError(f"einsum {formula!r}: axis {letter!r} is {known} and {n} long")
+            sizes[letter] = max(known, n) if 0 not in (n, known) else 0
+        singles.append((each, names))
+    node, names = singles[0]
+    for i in range(1, len(singles)):
+        later = set(result).union(*(more for _, more in singles[i + 1 :]))
+        node, names = _contract_letters((node, names), singles[i], later, sizes, dtype)
+    extra = tuple([i for i, letter in enumerate(names) if letter not in result])
+    if dtype is not None:
+        node = node.cast(dtype)
+    if extra:
+        wide = accumulator(node.dtype) if node.dtype.is_float else node.dtype
+        node = tensor.reduce(node.cast(wide), ops.ADD, extra).cast(node.dtype)
+    names = [letter for letter in names if letter in result]
+    node = tensor.permute(node, [names.index(letter) for letter in result])
+    return tensor.expand(node, tuple([sizes[letter] for letter in result]))
+
+
+def parse_formula(formula: str, ranks: list[int]) -> tuple[list[list[str]], list[str]]:
+    """Return the letters of each operand and of the result; axes of "..." get names of digits."""
+    text = formula.replace(" ", "")
+    left, arrow, right = text.partition("->")
+    inputs = left.split(",")
+    if len(inputs) != len(ranks):
+        raise ShapeError(f"einsum {formula!r} describes {len(inputs)} operands, got {len(ranks)}")
+    groups = []
+    for group, rank in zip(inputs, ranks, strict=True):
+        named = len(group.replace("...", ""))
+        dots = rank - named if "..." in group else 0
+        hidden = "".join(map(chr, range(1000 - dots, 1000)))  # aligned at the end, as broadcasting is
+        letters = list(group.replace("...", hidden))
+        if len(letters) != rank or any(not c.isalpha() for c in group.replace("...", "")):
+            raise ShapeError(f"einsum {formula!r}: {group!r} does not describe {rank} axes")
+        groups.append(letters)
+    every = [letter for group in groups for letter in group]
+    hidden_axes = sorted({letter for letter in every if ord(letter) >= 900})
+    if arrow:
+        result = list(right.replace("...", "".join(hidden_axes)))
+    else:
+        once = sorted(c for c in set(every) if every.count(c) == 1 and ord(c) < 900)
+        result = hidden_axes + once
+    if len(set(result)) < len(result) or any(letter not in every for letter in result):
+        raise ShapeError(f"einsum {formula!r}: the result repeats a letter or has a new one")
+    return groups, result
+
+
+def _diagonals(node: Node, letters: list[str]) -> tuple[Node, list[str]]:
+    """Take the diagonal of axes that share a letter."""
+    names = list(letters)
+    for letter in set(letters):
+        while names.count(letter) > 1:
+            first = names.index(letter)
+            second = names.index(letter, first + 1)
+            n = node.shape[first]
+            if node.shape[second] != n:
+                raise ShapeError(f"einsum: axis {letter!r} is {n} and {node.shape[second]} long")
+            moved = tensor.shear(node, second, first, 1)  # the diagonal becomes column 0
+            node = tensor.shrink(moved, second, 0, min(1, n))
+            if n == 0:
+                node = tensor.reduce(node, ops.ADD, (second,))
+            else:
+                shape = node.shape
+                node = tensor.reshape(node, shape[:second] + shape[second + 1 :])
+            del names[second]
+    return node, names
+
+
+def _contract_letters(
+    left: tuple[Node, list[str]],
+    right: tuple[Node, list[str]],
+    needed: set[str],
+    sizes: dict[str, int],
+    dtype: DType | None,
+) -> tuple[Node, list[str]]:
+    """Multiply two operands and sum the letters that are not needed any more."""
+    (a, a_names), (b, b_names) = left, right
+    names = list(dict.fromkeys([*a_names, *b_names]))
+    kept = [letter for letter in names if letter in needed]
+    summed = [letter for letter in names if letter not in needed]
+    order = kept + summed
+    full = tuple([sizes[letter] for letter in order])
+    axes = tuple(range(len(kept), len(order)))
+    first, second = _aligned(a, a_names, order), _aligned(b, b_names, order)
+    return contract(first, second, full, axes, dtype), kept
+
+
+def _aligned(x: Node, names: list[str], order: list[str]) -> Node:
+    """Return `x` with one axis per letter of `order`, of length 1 where it has none."""
+    present = [letter for letter in order if letter in names]
+    moved = tensor.permute(x, [names.index(letter) for letter in present])
+    lengths = dict(zip(present, moved.shape, strict=True))
+    return tensor.reshape(moved, tuple([lengths.get(letter, 1) for letter in order]))
+
+
+# --- scans ------------------------------------------------------------------------------------------
+
+
+def scan_node(x: Node, op: Op) -> Node:
+    """Return the running combination along the last axis.
+
+    Blocks of SCAN_BLOCK elements are windows (a SHEAR and a REDUCE); the totals of the blocks are
+    scanned in the same way, and added in front: O(n log n) reads, and O(log n) kernels.
+    """
+    n = x.shape[-1]
+    if n <= SCAN_BLOCK:
+        return _scan_block(x, op)
+    blocks = -(-n // SCAN_BLOCK)
+    spec = [(0, 0, 0)] * (len(x.shape) - 1) + [(0, blocks * SCAN_BLOCK - n, 0)]
+    split = tensor.reshape(tensor.pad(x, spec), (*x.shape[:-1], blocks, SCAN_BLOCK))
+    inner = tensor.contiguous(_scan_block(split, op))
+    last = tensor.shrink(inner, len(inner.shape) - 1, SCAN_BLOCK - 1, SCAN_BLOCK)
+    totals = scan_node(tensor.reshape(last, (*x.shape[:-1], blocks)), op)
+    before = _shifted(totals, op)
+    carried = tensor.unreduce(before, inner.shape, (len(inner.shape) - 1,))
+    whole = tensor.reshape(carried.apply(op, inner), (*x.shape[:-1], blocks * SCAN_BLOCK))
+    return tensor.shrink(whole, len(x.shape) - 1, 0, n)
+
+
+def _scan_block(x: Node, op: Op) -> Node:
+    """Return the running combination of a short last axis: one window per element."""
+    axis, n = len(x.shape) - 1, x.shape[-1]
+    if n <= 1:
+        return x
+    spec = [(0, 0, 0)] * axis + [(n - 1, 0, 0)]
+    parts = windows(tensor.pad(x, spec), axis, n, 1, 1)  # parts[i, j] = x[i + j - (n - 1)]
+    assert op.identity is not None, op
+    if op.identity(x.dtype) != 0:
+        inside = windows(tensor.pad(tensor.full(True, bool_, x.shape), spec), axis, n, 1, 1)
+        parts = inside.where(parts, op.identity(x.dtype))
+    return tensor.reduce(parts, op, (axis + 1,))
+
+
+def _shifted(x: Node, op: Op) -> Node:
+    """Return the last axis moved one place back, with the identity of `op` in front."""
+    axis, n = len(x.shape) - 1, x.shape[-1]
+    assert op.identity is not None, op
+    first = tensor.full(op.identity(x.dtype), x.dtype, (*x.shape[:-1], 1))
+    return tensor.cat([first, tensor.shrink(x, axis, 0, n - 1)], axis)
