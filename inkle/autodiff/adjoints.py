@@ -33,7 +33,7 @@ def zeros_like(x: Node) -> Node:
     return tensor.full(0, x.dtype, x.shape)
 
 
-# --- movement ---------------------------------------------------------------------------------------
+# --- movement -------------------------------------------------------------------------------------
 
 
 def _reshape(node: Node, g: Node) -> Parts:
@@ -94,7 +94,7 @@ def _update(node: Node, g: Node) -> Parts:
     return tensor.update(g, zeros_like(values), node.arg), tensor.slice_(g, node.arg)
 
 
-# --- reductions -------------------------------------------------------------------------------------
+# --- reductions -----------------------------------------------------------------------------------
 
 
 def _reduce(node: Node, g: Node) -> Parts:
@@ -140,7 +140,7 @@ REDUCTIONS: dict[object, Callable[[Node, Node, Node, tuple[int, ...]], Node]] = 
 }
 
 
-# --- gather and scatter -----------------------------------------------------------------------------
+# --- gather and scatter ---------------------------------------------------------------------------
 
 
 def _gather(node: Node, g: Node) -> Parts:
@@ -194,7 +194,7 @@ def _scatter_extremum(node: Node, g: Node) -> tuple[Node, Node]:
     return base_mask * share, value_mask * tensor.gather(share, indices, spec)
 
 
-# --- the rest ---------------------------------------------------------------------------------------
+# --- the rest -------------------------------------------------------------------------------------
 
 
 def _through(node: Node, g: Node) -> Parts:

@@ -68,7 +68,9 @@ def _path(outputs: Iterable[Node], targets: set[Node]) -> list[Node]:
             depends[node] = False  # known to be visited; final when expanded
             stack.append((node, True))
             if node.op is not forms.DETACH:
-                stack.extend([(s, False) for s in node.src if s.dtype.is_float and s not in depends])
+                stack.extend(
+                    [(s, False) for s in node.src if s.dtype.is_float and s not in depends]
+                )
         elif node in targets or (
             node.op is not forms.DETACH and any(depends.get(source) for source in node.src)
         ):

@@ -10,8 +10,8 @@ import numpy as np
 
 from inkle.check.numpy_algebra import Array, apply, constant, numpy_dtype
 from inkle.errors import InternalError
-from inkle.ir import algebra, forms
-from inkle.ir.dtype import DType, Kind, bool_
+from inkle.ir import algebra, forms, ops
+from inkle.ir.dtype import DType, Kind, bool_, uint64
 from inkle.ir.elementwise import Scalar
 from inkle.ir.loop import extent
 from inkle.ir.node import Node, const, toposort
@@ -46,6 +46,8 @@ def first_difference(
 
     Every combination of values from `domains` is tried. Two NaN are equal; 0.0 and -0.0 are not.
     """
+    if any(node.op is ops.CAST and node.src[0].dtype is uint64 for node in toposort([left, right])):
+        return first_difference_of_scalars(left, right, condition, domains)  # index has 64 bits there
     leaves = list(domains)
     shape = [len(domains[leaf]) for leaf in leaves]
     values: dict[Node, Array] = {}
@@ -104,7 +106,10 @@ def first_difference_of_scalars(
         for node in order:
             operands = [values[source] for source in node.src]
             values[node] = algebra.evaluate(node.op, node.dtype, node.src[-1].dtype, *operands)
-        if values[left] != values[right] and (condition is None or values[condition]):
+        a, b = values[left], values[right]
+        same = a == b and math.copysign(1, a) == math.copysign(1, b)
+        both_nan = a != a and b != b
+        if not (same or both_nan) and (condition is None or values[condition]):
             return dict(zip(domains, point, strict=True))
     return None
 

@@ -38,7 +38,7 @@ INT4, UINT4 = DType("int4", Kind.INT, 4), DType("uint4", Kind.UINT, 4)
 # Constants tried one by one where Z3 cannot treat them as variables.
 INDEX_CONSTANTS = (*range(-4, 10), 12, 16, 28, 64, 576)
 FIXED_CONSTANTS = (0, 1, 2, 3, 5, 7, 8, 10, 12, 16, 100, 127, -1, -2, -3, -8, -100, -128)
-_QUICK_MS, _LONG_MS = 400, 4000
+_QUICK, _LONG = 3_000_000, 40_000_000  # steps of Z3
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,23 +171,26 @@ def _name(leaf: Node) -> str:
 def _by_z3(claim: Claim) -> Verdict:
     """Ask Z3: with constants as variables; if it does not know, for each constant of a set."""
     is_hard = _has_division(claim) or _has_product(claim)
-    verdict = _ask(claim, _QUICK_MS if is_hard else _LONG_MS)
+    verdict = _ask(claim, _QUICK if is_hard else _LONG)
     if isinstance(verdict, Unproved) and is_hard:
         return _for_each_constant(claim) or verdict
     return verdict
 
 
-def _ask(claim: Claim, timeout_ms: int) -> Verdict:
+def _ask(claim: Claim, steps: int) -> Verdict:
     verdict: Verdict = Unproved(claim.rule, claim.dtype, "not asked")
     readings = [False]
     if _integers_suffice(claim):
-        readings = [True, False] if _has_division(claim) else [False, True]
+        prefers_integers = _has_division(claim) or any(
+            node.dtype.kind is Kind.INDEX for node in _nodes(claim)
+        )
+        readings = [True, False] if prefers_integers else [False, True]
     for as_integers in readings:
         translation = Translation(as_integers=as_integers)
         wrong = [translation.term(claim.left) != translation.term(claim.right)]
         if claim.condition is not None:
             wrong.append(translation.term(claim.condition))
-        status, detail = refute([*wrong, *translation.limits], timeout_ms)
+        status, detail = refute([*wrong, *translation.limits], steps)
         if status == "none":
             return Proof(claim.rule, {"z3": 1})
         if status == "found":
@@ -225,15 +228,20 @@ def _integers_suffice(claim: Claim) -> bool:
 
 
 def _for_each_constant(claim: Claim) -> Verdict | None:
-    """Prove the claim for each constant of a set, in place of the variables that make it hard."""
+    """Prove the claim for each constant of a set, in place of the constant holes.
+
+    A variable by which something is divided can hold any value: a set says nothing about it.
+    """
     names = _hard_leaves(claim)
+    if not all(leaf.op is HOLE and leaf.arg[1] for leaf in names):
+        return None
     total = 0
     for values in product(*(_constants_for(leaf) for leaf in names)):
         mapping = {leaf: const(v, leaf.dtype) for leaf, v in zip(names, values, strict=True)}
         special = _specialised(claim, mapping)
         if special is None:
             continue
-        verdict = _ask(special, _LONG_MS)
+        verdict = _ask(special, _LONG)
         if not isinstance(verdict, Proof):
             values_text = {_name(leaf): value for leaf, value in zip(names, values, strict=True)}
             return Unproved(claim.rule, claim.dtype, f"{verdict} with {values_text}")

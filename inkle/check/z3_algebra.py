@@ -13,13 +13,15 @@ there, so it is built from the Euclidean one. Floats are not modelled. Nodes tha
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 from inkle.errors import InkleError, RewriteError
 from inkle.ir import forms, ops
 from inkle.ir.bounds import bounds
 from inkle.ir.dtype import DType, Kind, bool_
-from inkle.ir.node import Node, toposort
+from inkle.ir.node import Node
+from inkle.ir.op import Op
 
 try:
     import z3
@@ -97,7 +99,10 @@ class Translation:
         if source is bool_:
             return node.op.meaning(_BoolAlgebra(), *sources)
         if source.kind is Kind.INDEX or self.as_integers:
-            result = node.op.meaning(IntegerAlgebra(), *sources)
+            if node.op in _EUCLIDEAN and node.src[1].op is forms.CONST and node.src[1].arg > 0:
+                result = _divide_by_constant(node.op, sources[0], int(node.src[1].arg))
+            else:
+                result = node.op.meaning(IntegerAlgebra(), *sources)
             return result if node.dtype is bool_ else self._wrapped(result, node.dtype)
         return node.op.meaning(BitAlgebra(source), *sources)
 
@@ -228,15 +233,38 @@ class BitAlgebra(_Algebra):
         return a >> self._count(b) if self.signed else z3.LShR(a, self._count(b))
 
 
-def refute(claims: Iterable[Term], timeout_ms: int) -> tuple[str, Any]:
+_EUCLIDEAN = {ops.FLOORDIV: lambda a, c: a / c, ops.FLOORMOD: lambda a, c: a % c}
+
+
+def _divide_by_constant(op: Op, a: Term, divisor: int) -> Term:
+    """Return a floor division by c > 0 as Z3's own, which is much easier for it."""
+    _check_euclidean(op, divisor)
+    return _EUCLIDEAN[op](a, divisor)
+
+
+@cache
+def _check_euclidean(op: Op, divisor: int) -> None:
+    """Prove that Z3's division by this constant is that of the op table."""
+    a, c = z3.Int("a"), z3.IntVal(divisor)
+    assert op.meaning is not None
+    status, _ = refute([op.meaning(IntegerAlgebra(), a, c) != _EUCLIDEAN[op](a, c)], 10_000_000)
+    assert status == "none", f"{op} by {divisor} is not Z3's"
+
+
+def refute(claims: Iterable[Term], steps: int) -> tuple[str, Any]:
     """Look for values that make all `claims` true.
+
+    Args:
+        claims: Z3 terms of sort bool.
+        steps: Z3's own measure of work after which it gives up; unlike a time, it gives the same
+            answer on every machine. A million is about a quarter of a second.
 
     Returns:
         ("none", None) if there are none for certain, ("found", model), or ("unknown", reason).
     """
     require_z3()
     solver = z3.Solver()
-    solver.set("timeout", timeout_ms)
+    solver.set("rlimit", steps)
     solver.add(*claims)
     verdict = solver.check()
     if verdict == z3.unsat:

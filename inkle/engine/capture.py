@@ -94,7 +94,7 @@ class Recorder:
                     )
 
     def random_counter(self, count: int) -> Node:
-        """Return a leaf that will hold the first of `count` fresh counters at every call."""
+        """Return a leaf that will hold the key of the next `count` draws at every call."""
         leaf = storage.from_array(np.zeros(1, np.uint64))
         self.random.append((leaf, count))
         return leaf

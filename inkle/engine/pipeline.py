@@ -12,14 +12,16 @@ from functools import cache
 from typing import TypeVar
 
 from inkle import config
-from inkle.ir import forms
+from inkle.errors import CompileError, InternalError
+from inkle.ir import forms, spec
 from inkle.ir.loop import Kernel
 from inkle.ir.node import Node
 from inkle.ir.program import Program
-from inkle.ir.text import pseudo_code
+from inkle.ir.pseudo import pseudo_code
 from inkle.kernel.choose import choose_schedule
 from inkle.kernel.linearize import linearize
 from inkle.kernel.machine import Machine
+from inkle.kernel.share import share
 from inkle.render.llvm import render_llvm
 from inkle.render.llvm_types import supports
 from inkle.rules.decompose import decompose
@@ -99,11 +101,27 @@ def current_threads() -> int:
     return int(config.get("INKLE_THREADS")) or len(os.sched_getaffinity(0))
 
 
+def expand_operations(kernel: Kernel, machine: Machine) -> Kernel:
+    """Write a kernel with the operations that the target has."""
+    return replace(kernel, stores=tuple(decompose(kernel.stores, supports)))
+
+
+LOWERING: tuple[tuple[str, Callable[[Kernel, Machine], Kernel]], ...] = (
+    ("expand operations", expand_operations),
+    ("share values", share),
+    ("choose schedule", choose_schedule),
+)
+
+
 def lower(kernel: Kernel, machine: Machine) -> Kernel:
     """Return `kernel` with operations the target has, bound to its lanes, registers and workers."""
-    stores = timed("decompose", lambda: decompose(kernel.stores, supports))
-    kernel = replace(kernel, stores=tuple(stores))
-    return timed("choose schedule", lambda: choose_schedule(kernel, machine))
+    spec.verify(kernel, after="schedule")
+    for name, step in LOWERING:
+        start = time.perf_counter()
+        kernel = step(kernel, machine)
+        TIMES.add(name, time.perf_counter() - start)
+        spec.verify(kernel, after=name)
+    return kernel
 
 
 def to_source(kernel: Kernel, machine: Machine) -> tuple[str, str, Program, Kernel]:
@@ -135,6 +153,14 @@ def compile_kernel(kernel: Kernel) -> Compiled:
 
 
 def _compile(kernel: Kernel, target: Target, threads: int) -> Compiled:
+    try:
+        return _build(kernel, target, threads)
+    except (InternalError, CompileError) as error:
+        error.add_note(f"while compiling this kernel:\n{pseudo_code(kernel)}")
+        raise
+
+
+def _build(kernel: Kernel, target: Target, threads: int) -> Compiled:
     name, text, program, scheduled = to_source(kernel, _machine(target, threads))
     _dump(name, scheduled, text)
     device = _device(target)

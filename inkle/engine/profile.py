@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from inkle import config
 from inkle.engine.executable import Executable, Step
 from inkle.engine.pipeline import flops_and_bytes
-from inkle.ir.text import pseudo_code
+from inkle.ir.pseudo import pseudo_code
 from inkle.runtime.device import Buffer
 
 

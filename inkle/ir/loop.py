@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from math import prod
 
 from inkle.ir import forms
@@ -88,6 +89,11 @@ def flat_index(indices: Sequence[Node], shape: Sequence[int]) -> Node:
     return total
 
 
+@lru_cache(maxsize=256)  # every pass asks; a kernel goes through a dozen of them
+def _nodes(stores: tuple[Node, ...]) -> tuple[Node, ...]:
+    return tuple(toposort(stores))
+
+
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """One loop nest.
@@ -103,9 +109,9 @@ class Kernel:
     order: tuple[Node, ...]
     schedule: tuple[str, ...] = ()
 
-    def nodes(self) -> list[Node]:
+    def nodes(self) -> tuple[Node, ...]:
         """Return all nodes, sources before users."""
-        return toposort(self.stores)
+        return _nodes(self.stores)
 
     def params(self) -> list[Node]:
         """Return the PARAM nodes by slot."""

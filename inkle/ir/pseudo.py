@@ -105,13 +105,13 @@ def inline(node: Node, texts: Mapping[Node, Text]) -> Text:
 
 
 def _elementwise(node: Node, sources: list[Text]) -> Text:
-    if node.op in _INFIX:
+    if node.op in _INFIX and len(sources) == 2:
         sign, precedence = _INFIX[node.op]
         left, right = sources
         a = left.text if left.precedence >= precedence > 1 else _wrapped(left, precedence)
         is_exact = node.op.associative and node.dtype is index
         return Text(f"{a} {sign} {_wrapped(right, precedence - is_exact)}", precedence)
-    if node.op in _PREFIX:
+    if node.op in _PREFIX and len(sources) == 1:
         return Text(_PREFIX[node.op] + _wrapped(sources[0], 7), 8)
     name = str(node.dtype) if node.op is ops.CAST else str(node.op)
     if node.op is ops.BITCAST:

@@ -16,6 +16,7 @@ Loop form, besides typing:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from inkle import config
 from inkle.errors import InkleError, SpecError
@@ -91,23 +92,22 @@ def _check_const(node: Node) -> None:
 
 # --- tensor form ----------------------------------------------------------------------------------
 
-_REBUILD: dict[Op, Callable[[Node], Node]] = {
-    forms.ARANGE: lambda n: tensor.arange(n.arg, n.dtype),
-    forms.RESHAPE: lambda n: tensor.reshape(n.src[0], n.arg),
-    forms.PERMUTE: lambda n: tensor.permute(n.src[0], n.arg),
-    forms.EXPAND: lambda n: tensor.expand(n.src[0], n.arg),
-    forms.SLICE: lambda n: tensor.slice_(n.src[0], n.arg),
-    forms.PAD: lambda n: tensor.pad(n.src[0], n.arg),
-    forms.FLIP: lambda n: tensor.flip(n.src[0], n.arg),
-    forms.SHEAR: lambda n: tensor.shear(n.src[0], *n.arg),
-    forms.REDUCE: lambda n: tensor.reduce(n.src[0], *n.arg),
-    forms.GATHER: lambda n: tensor.gather(n.src[0], n.src[1:], n.arg),
-    forms.SCATTER: lambda n: tensor.scatter(n.src[0], n.src[1], n.src[2:], n.arg[1], n.arg[0]),
-    forms.CAT: lambda n: tensor.cat(n.src, n.arg),
-    forms.UPDATE: lambda n: tensor.update(n.src[0], n.src[1], n.arg),
-    forms.CONTIGUOUS: lambda n: n.src[0],
-    forms.DETACH: lambda n: n.src[0],
-    forms.COPY: lambda n: n.src[0],
+_INFER: dict[Op, Callable[[Sequence[Node], Any], Node]] = {
+    forms.RESHAPE: lambda src, arg: tensor.reshape(src[0], arg),
+    forms.PERMUTE: lambda src, arg: tensor.permute(src[0], arg),
+    forms.EXPAND: lambda src, arg: tensor.expand(src[0], arg),
+    forms.SLICE: lambda src, arg: tensor.slice_(src[0], arg),
+    forms.PAD: lambda src, arg: tensor.pad(src[0], arg),
+    forms.FLIP: lambda src, arg: tensor.flip(src[0], arg),
+    forms.SHEAR: lambda src, arg: tensor.shear(src[0], *arg),
+    forms.REDUCE: lambda src, arg: tensor.reduce(src[0], *arg),
+    forms.GATHER: lambda src, arg: tensor.gather(src[0], src[1:], arg),
+    forms.SCATTER: lambda src, arg: tensor.scatter(src[0], src[1], src[2:], arg[1], arg[0]),
+    forms.CAT: lambda src, arg: tensor.cat(src, arg),
+    forms.UPDATE: lambda src, arg: tensor.update(src[0], src[1], arg),
+    forms.CONTIGUOUS: lambda src, arg: src[0],
+    forms.DETACH: lambda src, arg: src[0],
+    forms.COPY: lambda src, arg: src[0],
 }
 
 
@@ -125,9 +125,10 @@ def check_tensor(roots: Sequence[Node]) -> None:
             _require(node.shape == (), f"{node.op} is a scalar", node)
         elif node.op in LEAVES:
             _require(node.arg[1] == node.shape, f"{node.op} has the shape in arg", node)
+        elif node.op is forms.ARANGE:
+            _require(node.shape == (node.arg,), "arange has the length in arg", node)
         else:
-            _require(node.op in _REBUILD, f"{node.op} has no place in the tensor form", node)
-            _check_rebuilt(node)
+            _check_inferred(node)
 
 
 def _check_elementwise_shape(node: Node) -> None:
@@ -135,14 +136,22 @@ def _check_elementwise_shape(node: Node) -> None:
     _require(shapes == {node.shape}, f"{node.op} needs sources of its own shape", node)
 
 
-def _check_rebuilt(node: Node) -> None:
-    """Check dtype and shape against what the constructor infers from the sources."""
+def _check_inferred(node: Node) -> None:
+    """Check dtype and shape against what the constructor infers.
+
+    It gets stand-ins for the sources: from the sources themselves it would return this very node,
+    because nodes are interned without their shape.
+    """
+    infer = _INFER.get(node.op)
+    if infer is None:
+        raise _fail(f"{node.op} has no place in the tensor form", node)
+    src = [tensor.param(-1 - i, source.dtype, source.shape) for i, source in enumerate(node.src)]
     try:
-        again = _REBUILD[node.op](node)
+        inferred = infer(src, node.arg)
     except (InkleError, ValueError, TypeError, IndexError) as error:
         raise _fail(f"{node.op} refused by its constructor ({error})", node) from None
-    _require(again.shape == node.shape, f"{node.op} must have shape {again.shape}", node)
-    _require(again.dtype is node.dtype, f"{node.op} must be {again.dtype}", node)
+    _require(inferred.shape == node.shape, f"{node.op} must have shape {inferred.shape}", node)
+    _require(inferred.dtype is node.dtype, f"{node.op} must be {inferred.dtype}", node)
 
 
 # --- loop form ------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from inkle.kernel.machine import Machine
 from inkle.kernel.narrow import limiting_ranges, narrow
 from inkle.kernel.regions import Region, bounding, is_parallel, length, regions_of, scalar_cost, vector_cost
 from inkle.kernel.tile import contraction, is_contraction, stage_gathers, tile_contraction
-from inkle.kernel.transforms import reorder, split
+from inkle.kernel.transforms import Tail, reorder, split
 
 CHUNK_CYCLES = 30_000  # about 10 us: below, sharing out costs more than it gains
 PANEL = 64  # columns of a contraction that are staged at a time
@@ -42,8 +42,7 @@ def choose_schedule(kernel: Kernel, machine: Machine) -> Kernel:
     cost = _total(regions, lane, machine)
     kernel = _share_out(kernel, regions, lane, cost, machine)
     kernel, lane = _after_grid(kernel, lane)
-    for region in regions_of(kernel):
-        kernel = _reduce_lanes(kernel, region, lane, machine)
+    kernel = _all_reduce_lanes(kernel, lane, machine)
     heavy = contraction(kernel)
     if heavy is not None:
         return narrow(tile_contraction(kernel, lane, machine, limiting_ranges(kernel)))
@@ -117,7 +116,7 @@ def _store_lanes(kernel: Kernel, lane: Node, machine: Machine) -> Kernel:
     n = length(lane)
     while copies > 1 and n < lanes * copies * 2:
         copies //= 2
-    overlap = lane.src[0].op is forms.CONST and _may_overlap(kernel)
+    overlap = _may_overlap(kernel)
     if copies > 1 and (overlap or n % (lanes * copies) == 0):
         kernel, _, inner = split(kernel, lane, lanes * copies, Axis.LOOP, Axis.LOOP, "overlap")
         kernel, _, _ = split(kernel, inner, lanes, Axis.UNROLL, Axis.LANE)
@@ -132,14 +131,35 @@ def _may_overlap(kernel: Kernel) -> bool:
     return all(store.arg is None for store in kernel.stores)
 
 
+def _all_reduce_lanes(kernel: Kernel, lane: Node | None, machine: Machine) -> Kernel:
+    """Give lanes to reductions and stages, outer ones first: inner ones may depend on their lanes."""
+    tried: set[frozenset[int]] = set()
+    while True:
+        for region in reversed(regions_of(kernel)):
+            key = frozenset(map(number_of, region.bound))
+            if region.op is forms.STORE or key in tried:
+                continue
+            tried.add(key)
+            changed = _reduce_lanes(kernel, region, lane, machine)
+            if changed is not kernel:
+                kernel = changed
+                break
+        else:
+            return kernel
+
+
 def _reduce_lanes(kernel: Kernel, region: Region, lane: Node | None, machine: Machine) -> Kernel:
     """Give a reduction that does not depend on the stores' lanes its own."""
-    if region.op is not forms.REDUCE or (lane is not None and lane in region.ranges):
+    if (lane is not None and lane in region.ranges) or any(
+        axis_of(r) is Axis.LANE for r in region.ranges
+    ):
         return kernel
+    taken = [g.ranges for g in regions_of(kernel) if any(axis_of(r) is Axis.LANE for r in g.ranges)]
+    busy = frozenset().union(*taken)  # peeled reductions share loops with those they came from
     own = [
         r
         for r in region.bound
-        if r in kernel.order and r.src[0].op is forms.CONST and axis_of(r) is Axis.LOOP and length(r) >= 4
+        if r in kernel.order and r not in busy and r.src[0].op is forms.CONST and axis_of(r) is Axis.LOOP and length(r) >= 4
     ]
     if not own:
         return kernel
@@ -151,7 +171,8 @@ def _reduce_lanes(kernel: Kernel, region: Region, lane: Node | None, machine: Ma
     copies = 1 if is_contraction(region) else 4  # a tile of outputs has accumulators enough
     while copies > 1 and length(best) < lanes * copies:
         copies //= 2
-    kernel, _, inner = split(kernel, best, lanes * copies, Axis.LOOP, Axis.LOOP, "peel")
+    tail: Tail = "peel" if region.op is forms.REDUCE else "overlap"
+    kernel, _, inner = split(kernel, best, lanes * copies, Axis.LOOP, Axis.LOOP, tail)
     if copies > 1:
         kernel, _, _ = split(kernel, inner, lanes, Axis.UNROLL, Axis.LANE)
     else:
@@ -222,7 +243,9 @@ def _chunk(
 ) -> tuple[Kernel, Node, Node]:
     n = length(r)
     size = -(-n // parts)
-    if r is lane:  # whole vectors in every chunk, or a divisor
+    if r is lane:  # every chunk, the last one too, holds a whole tile of vectors
         unit = _lanes_of(regions, r, machine) * 4
         size = -(-size // unit) * unit
+        while 0 < n % size < unit:
+            size += unit
     return split(kernel, r, size, Axis.GRID, Axis.LOOP, "bound")

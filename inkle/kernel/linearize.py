@@ -234,7 +234,7 @@ class Linearizer:
         if op is forms.PARAM:
             return self._emit(scope, "param", node.dtype, 1, (), node.arg[0])
         if op is forms.STAGE:
-            return self._at(scope, lambda: self._stage(node))
+            return self._at(scope, lambda: self._stage(node, point))
         if op is forms.RANGE and axis_of(node) is Axis.LANE:
             return self._emit(scope, "iota", index, extent(node), (), 1)
         if op is forms.VARIABLE:
@@ -382,7 +382,7 @@ class Linearizer:
 
     # --- staging ------------------------------------------------------------------------------------
 
-    def _stage(self, node: Node) -> Value:
+    def _stage(self, node: Node, outer: Point) -> Value:
         """Fill fast memory with a loop nest of its own, and return it."""
         value, at, *ranges = node.src
         memory = Value("local", node.dtype, 1, (), node.arg)
@@ -393,7 +393,8 @@ class Linearizer:
         lanes = extent(shape.lane) if shape.lane is not None else 1
         scope = self._scopes[-1]
         inner = [r for r in shape.unroll if r in ranges]
-        for point in self._points(inner):
+        for filled in self._points(inner):
+            point = {**outer, **filled}
             where, stride = self._address(at, point, shape.lane)
             stored = self._as(self._value(value, point), lanes, scope)
             scope.block.append(Value("store", node.dtype, lanes, (memory, where, stored), stride))

@@ -7,6 +7,7 @@ Costs are in cycles of one core, roughly; only their order matters.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 
 from inkle.ir import forms, ops
@@ -24,12 +25,12 @@ SLOW = {ops.DIV: 8.0, ops.SQRT: 8.0, ops.TRUNCDIV: 10.0, ops.TRUNCMOD: 10.0}  # 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Region:
-    """The body of one REDUCE or STORE.
+    """The body of one REDUCE, STAGE or STORE.
 
     Attributes:
-        node: the REDUCE or STORE.
+        node: the REDUCE, STAGE or STORE.
         ranges: what the body runs over.
-        bound: ranges that the reduction removes; empty for a store.
+        bound: ranges that a reduction removes or a stage fills; empty for a store.
         loads: LOAD nodes of the body, those of inner regions left out.
         work: cycles of arithmetic per vector of the body.
         itemsize: bytes of the widest element computed with.
@@ -49,7 +50,7 @@ class Region:
 
     @property
     def op(self) -> Op:
-        """REDUCE or STORE."""
+        """REDUCE, STAGE or STORE."""
         return self.node.op
 
     def accesses(self) -> list[tuple[Node, Node]]:
@@ -69,18 +70,25 @@ def length(r: Node) -> int:
 
 
 def bounding(kernel: Kernel) -> frozenset[Node]:
-    """Return the ranges that extents of other ranges depend on: these stay loops."""
-    return frozenset().union(*(r.src[0].ranges for r in kernel.ranges()))
+    """Return the ranges that stay loops: extents of other ranges or staged tiles depend on them."""
+    extents = [r.src[0].ranges for r in kernel.ranges()]
+    staged = [n.ranges for n in kernel.nodes() if n.op is forms.STAGE]
+    return frozenset().union(*extents, *staged)
 
 
 def regions_of(kernel: Kernel) -> list[Region]:
     """Return all regions of a kernel, inner ones before those that use them."""
-    found = [n for n in kernel.nodes() if n.op is forms.REDUCE]
-    return [_region(node) for node in [*found, *kernel.stores]]
+    return list(_regions(kernel.stores))
+
+
+@lru_cache(maxsize=256)
+def _regions(stores: tuple[Node, ...]) -> tuple[Region, ...]:
+    found = [n for n in Kernel(stores, ()).nodes() if n.op in (forms.REDUCE, forms.STAGE)]
+    return tuple([_region(node) for node in [*found, *stores]])
 
 
 def _region(node: Node) -> Region:
-    roots = node.src[:1] if node.op is forms.REDUCE else node.src[1:]
+    roots = node.src[1:] if node.op is forms.STORE else node.src[:1]
     loads, work, itemsize = [], 0.5 if node.op is forms.REDUCE else 0.0, 1
     seen: set[Node] = set()
     stack = list(roots)

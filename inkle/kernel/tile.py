@@ -137,8 +137,7 @@ def _vectors(
 ) -> tuple[Kernel, list[Node]]:
     """Split the lane range into rounds, vectors and lanes."""
     width = lanes * vectors
-    fixed = lane.src[0].op is forms.CONST
-    if fixed and (overlap or length(lane) % width == 0):
+    if overlap or length(lane) % width == 0:
         kernel, outer, inner = split(kernel, lane, width, Axis.LOOP, Axis.LOOP, "overlap")
         kernel, _, _ = split(kernel, inner, lanes, Axis.UNROLL, Axis.LANE)
         return kernel, [outer] if outer in kernel.order else []

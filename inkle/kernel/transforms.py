@@ -41,6 +41,8 @@ def split(
     Returns:
         The kernel and the two new ranges.
     """
+    if r.src[0].op is not forms.CONST:
+        return _split_varying(kernel, r, factor, outer, inner)
     n = extent(r)
     first = _fresh(kernel)
     rest = n % factor
@@ -64,6 +66,18 @@ def split(
     if tail == "mask":
         kernel = _mask(kernel, [new_outer, new_inner], place < n)
     return _noted(kernel, note + (f" ({tail})" if rest else "")), new_outer, new_inner
+
+
+def _split_varying(
+    kernel: Kernel, r: Node, factor: int, outer: Axis, inner: Axis
+) -> tuple[Kernel, Node, Node]:
+    """Split a range whose extent varies, but is `factor` at least, with overlapping last tiles."""
+    n, first = r.src[0], _fresh(kernel)
+    new_outer = range_(first, (n + (factor - 1)).truncdiv(factor), outer)
+    new_inner = range_(first + 1, factor, inner)
+    place = (new_outer * factor).minimum(n - factor) + new_inner
+    note = f"split {_name(r)} by {factor} into {outer.value} {first}, {inner.value} {first + 1}"
+    return _noted(_replace(kernel, r, place, [new_outer, new_inner]), note + " (overlap)"), new_outer, new_inner
 
 
 def bind(kernel: Kernel, r: Node, axis: Axis) -> tuple[Kernel, Node]:

@@ -64,7 +64,6 @@ RULES = (
     rule("truncmod_zero", lambda x: (x.truncmod(0), x), INTEGER),
     rule("recombine", lambda x, y: ((x // y) * y + x % y, x), FIXED),
     rule("truncate_recombine", lambda x, y: (x.truncdiv(y) * y + x.truncmod(y), x), INTEGER),
-    rule("mod_of_mod", lambda x, a: ((x % a) % a, x % a), INTEGER),
     rule("fixed_small_div", lambda x, y: (x // y, x.wrap(0), (x >= 0) & (x < y)), FIXED),
     rule("fixed_small_mod", lambda x, y: (x % y, x, (x >= 0) & (x < y)), FIXED),
     rule("small_truncdiv", lambda x, y: (x.truncdiv(y), x.wrap(0), (x >= 0) & (x < y)), INTEGER),

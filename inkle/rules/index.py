@@ -80,12 +80,17 @@ def divide_terms(node: Node, known: Known) -> Node | None:
     (ops.LESS, ops.LESS_EQUAL, ops.EQUAL, ops.NOT_EQUAL),
     INDEX,
     lambda: [
-        compare(x, y)
-        for x, y in (
-            (_X + 3, _Y), (_X * 2, _Y * 2 + 5), (_I * 4 + _J, 12), (_I * 4 + _J, 13), (_I, 6),
-            (_I, -1), (5 - _X, _Y - _X), (-_X, 3), (_X + 1, _X), (_I * 12 + _K, 40), (_X + 1, 0),
-        )
-        for compare in (Node.less, Node.less_equal, Node.equal, Node.not_equal)
+        _X + 3 <= _Y,
+        _X < 5 + _Y + _X * 2,
+        *[
+            compare(x, y)
+            for x, y in (
+                (_X * 2, _Y * 2 + 5), (_I, 6), (_I, -1), (5 - _X, _Y - _X), (-_X, 3), (_X + 1, _X),
+                (_I * 12 + _K, 36), (_X + 1, 0), (_J * 12 + _K, _X * 12), (_I * 4 + _J, 11),
+            )
+            for compare in (Node.less, Node.less_equal, Node.equal, Node.not_equal)
+            if (x, compare) not in ((_I * 4 + _J, Node.less), (_J * 12 + _K, Node.less_equal))
+        ],
     ],
 )  # fmt: skip
 def compare_terms(node: Node, known: Known) -> Node | None:
@@ -143,9 +148,14 @@ LEMMAS = (
         lambda x, y, a, b: ((x // a + y) // b, (x + y * a) // (a * b), (a > 0) & (b > 0)),
         INDEX,
     ),
+    # (x % (a*b)) // a == (x // a) % b, for x by its digits, which lemma_recombined provides.
     rule(
         "lemma_remainder_moves_out",
-        lambda x, a, b: ((x % (a * b)) // a, (x // a) % b, (a > 0) & (b > 0)),
+        lambda x, y, z, a, b: (
+            (((x * b + y) * a + z) % (a * b)) // a,
+            (((x * b + y) * a + z) // a) % b,
+            (a > 0) & (b > 0) & (y >= 0) & (y < b) & (z >= 0) & (z < a),
+        ),
         INDEX,
     ),
     rule(

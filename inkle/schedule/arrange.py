@@ -14,7 +14,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from inkle.schedule.index import ZERO, Affine, Gate, Loop, Part, add, replace, scale, single
+from inkle.schedule.fold import Fold, folds_of
+from inkle.schedule.index import (
+    ZERO,
+    Affine,
+    Atoms,
+    Condition,
+    Gate,
+    Loop,
+    Part,
+    add,
+    loops_of,
+    replace,
+    scale,
+    single,
+)
 from inkle.schedule.nest import Demand, Link, Nest
 
 
@@ -24,11 +38,17 @@ class Arrangement:
 
     Attributes:
         mapping: each planned loop, as a sum of final loops.
+        ranges: each planned loop of a reduction, as the final loops that it runs over.
         order: final loops, outermost first.
+        limits: for a planned loop that may now run too far, where it does not.
+        settled: conditions that always hold, by the choice of loops.
     """
 
     mapping: dict[Loop, Affine]
+    ranges: dict[Loop, Atoms]
     order: list[Loop]
+    limits: dict[Loop, Condition]
+    settled: set[Condition]
 
 
 def sources(demand: Demand) -> list[Demand]:
@@ -122,8 +142,12 @@ class Arranger:
         self._nests = nests
         self._demands = demands
         self._mapping: dict[Loop, Affine] = {}
+        self._runs: dict[Loop, Affine] = {}  # like _mapping, without what a fold adds
         self._groups: dict[Loop, Group] = {}
         self._divided: list[tuple[Affine, int]] = []
+        self._folds: dict[Loop, Fold] = {}
+        for demand in demands:
+            self._folds.update(folds_of(demand))
 
     def run(self) -> Arrangement:
         """Return the arrangement."""
@@ -139,7 +163,10 @@ class Arranger:
             order.append(Loop(number, loop.extent))
             final[loop] = single(order[-1])
         mapping = {old: replace(new, final, _same) for old, new in self._mapping.items()}
-        return Arrangement(mapping, order)
+        ranges = {loop: loops_of(replace(a, final, _same)) for loop, a in self._runs.items()}
+        limits = {k: fold.limit for k, fold in self._folds.items() if fold.limit is not None}
+        settled = {fold.condition for fold in self._folds.values()}
+        return Arrangement(mapping, ranges, order, limits, settled)
 
     # --- share --------------------------------------------------------------------------------------
 
@@ -176,19 +203,39 @@ class Arranger:
                 continue
             around = frozenset([self._stands_for(loop) for loop in demand.depends_on()])
             key = (tuple([loop.extent for loop in demand.loops]), around, levels[demand])
-            shared = found.setdefault(key, demand.loops)
+            folded = any(loop in self._folds for loop in demand.loops)
+            shared = demand.loops if folded else found.setdefault(key, demand.loops)
             for mine, theirs in zip(demand.loops, shared, strict=True):
-                self._mapping[mine] = single(theirs)
+                self._mapping[mine] = self._runs[mine] = single(theirs)
             if shared is demand.loops:
                 depth = 1 + max([depths.get(loop, 0) for loop in around], default=0)
                 for place, loop in enumerate(demand.loops):
                     depths[loop] = depth
                     self._groups[loop] = Group(True, depth, -len(found), place)
-                loops += demand.loops
+                loops += self._folded(demand.loops) if folded else demand.loops
         return loops
 
+    def _folded(self, loops: list[Loop]) -> list[Loop]:
+        """Let loops that a remainder pins down take only the values that count."""
+        out = []
+        for loop in loops:
+            fold = self._folds.get(loop)
+            if fold is None:
+                out.append(loop)
+                continue
+            rest = replace(fold.remainder, self._mapping, _same)
+            rounds = -(-loop.extent // fold.step)
+            self._runs[loop] = ZERO
+            if rounds > 1:
+                out.append(self._new_loop(rounds, self._groups[loop]))
+                self._runs[loop] = single(out[-1])
+                rest = add(rest, scale(single(out[-1]), fold.step))
+            self._mapping[loop] = rest
+        return out
+
     def _stands_for(self, loop: Loop) -> Loop:
-        atom: Loop = self._mapping[loop].terms[0][0]
+        found = self._mapping[loop]
+        atom: Loop = found.terms[0][0] if len(found.terms) == 1 else loop
         return atom
 
     # --- what the kernel's indices are ----------------------------------------------------------------
@@ -255,8 +302,9 @@ class Arranger:
                 extent = step
                 out.append(part)
             pieces[loop] = total
-        for old, new in self._mapping.items():
-            self._mapping[old] = replace(new, pieces, _same)
+        for mapping in (self._mapping, self._runs):
+            for old, new in mapping.items():
+                mapping[old] = replace(new, pieces, _same)
         return out
 
     def _new_loop(self, extent: int, group: Group) -> Loop:
@@ -284,10 +332,11 @@ class Arranger:
             loops[loops.index(inner)] = one
             loops.remove(outer)
             pair = _mergeable(loops, uses, self._groups)
-        for old, new in self._mapping.items() if joined else ():
-            while any(atom in joined for atom, _ in new.terms):
-                new = replace(new, joined, _same)  # noqa: PLW2901
-            self._mapping[old] = new
+        for mapping in (self._mapping, self._runs) if joined else ():
+            for old, new in mapping.items():
+                while loops_of(new) & joined.keys():
+                    new = replace(new, joined, _same)  # noqa: PLW2901
+                mapping[old] = new
         return loops
 
 

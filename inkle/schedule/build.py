@@ -8,7 +8,8 @@ by itself, masks of masks are one, and a mask between two sums moves inside.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from math import prod
 
 from inkle.errors import InternalError
 from inkle.ir import forms, ops, tensor
@@ -21,7 +22,7 @@ from inkle.rewrite.affine import Affine as Sum
 from inkle.rewrite.known import Known
 from inkle.rules import index_compare
 from inkle.schedule.arrange import Arranger, post_order
-from inkle.schedule.index import Affine, Computed, Condition, Gate, Loop, Part, joined, replace, tested
+from inkle.schedule.index import Affine, Computed, Condition, Gate, Loop, Part, is_within, joined, loops_of, replace, tested
 from inkle.schedule.nest import Demand, Link, Nest, Storage, Store
 
 KNOWN = Known()
@@ -35,6 +36,9 @@ class Builder:
         self._demands = post_order(nests)
         arrangement = Arranger(nests, self._demands).run()
         self._mapping = arrangement.mapping
+        self._runs = arrangement.ranges
+        self._limits = arrangement.limits
+        self._settled = arrangement.settled
         self._ranges = {
             loop: loops.range_(number, loop.extent) for number, loop in enumerate(arrangement.order)
         }
@@ -98,12 +102,20 @@ class Builder:
 
     def _load(self, demand: Demand) -> Node:
         memory = self._param(self._storage[demand.node])
-        at, gate = self._index(demand.position()), self._gate(demand.gate)
-        if gate is None:
+        position = demand.position()
+        at = self._index(position)
+        gate = joined(demand.gate, self._limits_of(loops_of(position)))
+        if not gate or is_within(self._final(position), self._storage[demand.node].size):
             return loops.load(memory, at)
-        load = loops.load(memory, at, gate)
-        self._gated[load] = frozenset(demand.gate)
+        load = loops.load(memory, at, self._gate(gate))
+        self._gated[load] = frozenset(gate)
         return load
+
+    def _limits_of(self, around: Iterable[Loop]) -> Gate:
+        """Return the conditions that keep planned loops within their extents."""
+        if not self._limits:
+            return ()
+        return tuple([self._limits[loop] for loop in around if loop in self._limits])
 
     def _linked(self, link: Link) -> Node:
         target = link.target
@@ -127,14 +139,10 @@ class Builder:
 
     def _reduce(self, demand: Demand) -> Node:
         op: Op = demand.node.arg[0]
-        value = self._linked(demand.links[0])
-        final: dict[Node, None] = {}
-        for loop in demand.loops:
-            for atom, _ in self._mapping[loop].terms:
-                final[self._ranges[atom]] = None
-        ranges = sorted(final, key=loops.number_of)
-        value, ranges = _without_idle(op, value, ranges)
-        return loops.reduce(op, value, ranges)
+        gate, target = demand.links[0]
+        value = self._linked(Link(joined(gate, self._limits_of(demand.loops)), target))
+        final = frozenset().union(*[self._runs[loop] for loop in demand.loops])
+        return _combined(op, value, self._ranges_of(final))
 
     def _chosen(self, demand: Demand) -> Node:
         """Return the parts of a CAT, each under its condition, the last one for all the rest."""
@@ -147,17 +155,34 @@ class Builder:
         return total
 
     def _store(self, store: Store) -> Node:
-        value = self._linked(store.link)
+        value, gate = self._linked(store.link), self._gate(store.gate)
         memory, at = self._param(self._storage[store.node]), self._index(store.at)
-        return loops.store(memory, at, value, self._gate(store.gate), store.combine)
+        if store.combine is not None:
+            used = value.ranges | at.ranges | (gate.ranges if gate is not None else frozenset())
+            value = self._repeated(store.combine, value, store.loops, used)
+        return loops.store(memory, at, value, gate, store.combine)
+
+    def _repeated(
+        self, op: Op, value: Node, around: Sequence[Loop], used: frozenset[Node]
+    ) -> Node:
+        """Combine a value with itself as often as loops repeat it that nothing depends on."""
+        final = frozenset().union(*[loops_of(self._mapping[loop]) for loop in around])
+        return _combined(op, value, [r for r in self._ranges_of(final) if r not in used])
+
+    def _ranges_of(self, final: Iterable[Loop]) -> list[Node]:
+        return sorted([self._ranges[loop] for loop in final], key=loops.number_of)
 
     # --- indices and gates ------------------------------------------------------------------------------
 
     def _index(self, a: Affine) -> Node:
         found = self._indices.get(a)
         if found is None:
-            found = self._indices[a] = self._sum(replace(a, self._mapping, _same)).node()
+            found = self._indices[a] = self._sum(self._final(a)).node()
         return found
+
+    def _final(self, a: Affine) -> Affine:
+        """Return an index in terms of the kernel's own loops."""
+        return replace(a, self._mapping, _same)
 
     def _sum(self, a: Affine) -> Sum:
         return Sum({self._atom(atom): k for atom, k in a.terms}, a.offset)
@@ -183,8 +208,11 @@ class Builder:
 
     def _conjunction(self, gate: Gate) -> Node | None:
         total: Node | None = None
-        for value, modulus in gate:
-            holds = tested(Condition(replace(value, self._mapping, _same), modulus))
+        for condition in gate:
+            if condition in self._settled:
+                continue
+            value, modulus = condition
+            holds = tested(Condition(self._final(value), modulus))
             if holds is True:
                 continue
             part = const(False, bool_) if holds is False else self._condition(holds)
@@ -209,17 +237,13 @@ def _may_be_negative(atom: Computed) -> bool:
     return not dtype.bits or bool(dtype.limits()[0] < 0)
 
 
-def _without_idle(op: Op, value: Node, ranges: list[Node]) -> tuple[Node, list[Node]]:
-    """Leave out ranges that the value does not depend on: n equal terms sum to n times the term."""
-    idle = [r for r in ranges if r not in value.ranges]
-    if not idle:
-        return value, ranges
-    if op.idempotent:
-        return value, [r for r in ranges if r in value.ranges]
-    n = 1
-    for r in idle:
-        n *= loops.extent(r)
+def _combined(op: Op, value: Node, ranges: list[Node]) -> Node:
+    """Reduce `value` over `ranges`. n equal terms sum to n times the term, where that is exact."""
+    used = [r for r in ranges if r in value.ranges]
+    n = prod([loops.extent(r) for r in ranges if r not in used])
+    if n == 1 or op.idempotent:
+        return loops.reduce(op, value, used)
     exact = value.dtype.is_integer or n <= 1 << (value.dtype.mantissa + 1)
     if op is not ops.ADD or not exact:
-        return value, ranges
-    return value * const(n, value.dtype), [r for r in ranges if r in value.ranges]
+        return loops.reduce(op, value, ranges)
+    return loops.reduce(op, value * const(n, value.dtype), used)

@@ -111,8 +111,11 @@ def work_of(order: Sequence[Node]) -> dict[Node, Work]:
 
 
 def contractions_of(order: Sequence[Node]) -> set[Node]:
-    """Return the REDUCEs that are contractions: sums of products of two values that vary along
-    different axes, so that every element is used many times (matmul, convolution)."""
+    """Return the REDUCEs that are contractions, and the products that they sum.
+
+    A contraction sums products of two values that vary along different axes, so that every element is
+    used many times (matmul, convolution).
+    """
     varying: dict[Node, frozenset[int]] = {}
     found: set[Node] = set()
     for node in order:
@@ -126,7 +129,7 @@ def contractions_of(order: Sequence[Node]) -> set[Node]:
             elif body.op is ops.MUL:
                 left, right = (varying[source] for source in body.src)
                 if left - right and right - left:
-                    found.add(node)
+                    found |= {node, body}
     return found
 
 

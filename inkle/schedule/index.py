@@ -27,14 +27,16 @@ class Atom:
         low, high: bounds, both included.
         loops: the loops it depends on.
         depth: how deep divisions nest; 0 for a loop.
+        is_exact: whether it is what it says only under the gate in force.
     """
 
-    __slots__ = ("depth", "high", "loops", "low", "order")
+    __slots__ = ("depth", "high", "is_exact", "loops", "low", "order")
     order: tuple[int, int]
     low: int
     high: int
     loops: Atoms
     depth: int
+    is_exact: bool
 
 
 class Loop(Atom):
@@ -54,7 +56,7 @@ class Loop(Atom):
         self.extent = extent
         self.enclosing: tuple[Loop, ...] = (*around, self)
         self.points: int = (around[-1].points if around else 1) * extent
-        self.is_contraction = False
+        self.is_contraction = self.is_exact = False
 
     def __repr__(self) -> str:
         return f"i{self.order[1]}"
@@ -73,6 +75,7 @@ class Part(Atom):
         self.key = (kind, of, by)
         self.loops = loops_of(of)
         self.depth = 1 + depth_of(of)
+        self.is_exact = kind == "exact" or any(atom.is_exact for atom, _ in of.terms)
         low, high = bounds(of)
         self.low, self.high = (0, by - 1) if kind == "remainder" else (low // by, high // by)
         self.order = (1 + self.depth, max([loop.order[1] for loop in self.loops], default=0))
@@ -102,7 +105,7 @@ class Computed(Atom):
         self.key = (demand, gate, length)
         low, high = limits
         self.low, self.high = (low, high) if low >= 0 else (min(0, low + length), max(high, length - 1))
-        self.depth = 0
+        self.depth, self.is_exact = 0, False
         self.order = (1, max([loop.order[1] for loop in loops], default=0))
 
     def __eq__(self, other: object) -> bool:
@@ -269,6 +272,13 @@ def divide(a: Affine, n: int) -> tuple[Affine, Affine]:
     out = Affine(0, tuple(whole))
     if low // n == high // n:
         return shift(out, low // n), shift(rest, -(low // n) * n)
+    if len(rest.terms) == 1 and high - low == abs(rest.terms[0][1]):
+        # An atom of two values: whatever depends on it alone is linear in it.
+        atom, k = rest.terms[0]
+        first, last = (low, high) if k > 0 else (high, low)
+        slope = last // n - first // n
+        quotient = Affine(first // n - slope * atom.low, ((atom, slope),))
+        return add(out, quotient), subtract(rest, scale(quotient, n))
     out, rest = shift(out, rest.offset // n), Affine(rest.offset % n, rest.terms)
     common = gcd(n, *[k for _, k in rest.terms])
     fine = rest.offset % common
@@ -361,17 +371,19 @@ def needed(gate: Gate, index: tuple[Affine, ...], shape: tuple[int, ...]) -> Gat
     """Return the part of `gate` that may be needed to keep `index` inside `shape`.
 
     An index that is inside anyway needs no gate. Otherwise, a condition matters only if it is linked
-    to a doubtful coordinate by common loops.
+    to a doubtful coordinate by common loops. An exact quotient is doubtful: multiplied again, it
+    becomes the dividend, which is inside under the gate only.
     """
     if not gate:
         return gate
-    linked: Atoms = NONE
-    for each, n in zip(index, shape, strict=True):
-        if not is_within(each, n):
-            linked = linked | loops_of(each)
-    doubtful = any(not is_within(each, n) for each, n in zip(index, shape, strict=True))
+    doubtful = [
+        each
+        for each, n in zip(index, shape, strict=True)
+        if not is_within(each, n) or any(atom.is_exact for atom, _ in each.terms)
+    ]
     if not doubtful:
         return ()
+    linked = NONE.union(*[loops_of(each) for each in doubtful])
     rest, kept = list(gate), set[Condition]()
     grown = True
     while grown:

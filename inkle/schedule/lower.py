@@ -8,6 +8,7 @@ so the pass goes through the graph once, users before sources. Nothing here recu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 from inkle.errors import InternalError
 from inkle.ir import forms, ops
@@ -297,6 +298,7 @@ class Planner:
         op = demand.node.arg[0]
         if target.node.arg[0] is op and (not link.gate or op is ops.ADD):
             target.outer = demand
+            target.share = prod([test.modulus for test in link.gate if test.modulus])
 
     def _expand_gather(self, demand: Demand) -> None:
         node, nest = demand.node, demand.nest

@@ -59,7 +59,7 @@ def store_scatter(plan: Planner, node: Node, reason: str) -> list[Nest]:
         nest.is_live = False
         return _copied(plan, node, reason)
     link = plan.want(nest, values, values.shape, nest.index, ())
-    nest.stores.append(Store(node, flatten(at, base.shape), link, gate, combine))
+    nest.stores.append(Store(node, flatten(at, base.shape), link, gate, combine, nest.loops))
     _initialise(plan, node, nest)
     return [nest]
 

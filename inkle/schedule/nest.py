@@ -14,7 +14,7 @@ from typing import NamedTuple
 from inkle.ir.dtype import DType
 from inkle.ir.node import Node, Shape
 from inkle.ir.op import Op
-from inkle.schedule.index import NONE, Affine, Atoms, Gate, Loop, loops_of, single
+from inkle.schedule.index import NONE, Affine, Atom, Atoms, Gate, Loop, loops_of, single
 from inkle.schedule.movement import Index, flatten
 
 TILE = 32  # points of a register tile that share one evaluation of an operand
@@ -43,11 +43,12 @@ class Demand:
         outer: the REDUCE directly around this one, if they may become one.
         users: how many links lead here.
         update: the in-place write that wants this value as its initial contents.
+        share: of its points, one in so many lies inside the gates around it.
     """
 
     __slots__ = (
-        "choices", "gate", "index", "is_loaded", "links", "loops", "nest", "node", "outer", "update",
-        "users", "view",
+        "choices", "gate", "index", "is_loaded", "links", "loops", "nest", "node", "outer", "share",
+        "update", "users", "view",
     )  # fmt: skip
 
     def __init__(self, node: Node, nest: Nest, view: Shape, index: Index, gate: Gate) -> None:
@@ -58,6 +59,7 @@ class Demand:
         self.loops: list[Loop] = []
         self.outer: Demand | None = None
         self.users = 0
+        self.share = 1
         self.update: Node | None = None
 
     def depends_on(self) -> Atoms:
@@ -88,20 +90,24 @@ class Demand:
         return loop is not None and loop.is_contraction
 
     def covers(self) -> bool:
-        """Whether the value is wanted once at every point of the nest: its axes are all the loops."""
-        if self.gate:
+        """Whether the nest wants every element once: the axes of the value are all its loops."""
+        if not self.is_spread():
             return False
-        found = []
-        for each, n in zip(self.index, self.view, strict=True):
-            if n == 1:
-                continue
-            if each.offset or len(each.terms) != 1:
+        return all(
+            n == 1
+            or (not each.offset and [(t.extent, k) for t, k in each.terms] == [(n, 1)])
+            for each, n in zip(self.index, self.view, strict=True)
+        )
+
+    def is_spread(self) -> bool:
+        """Whether the nest wants some elements, each at most once: an axis per loop, or a constant."""
+        found: list[Atom] = []
+        for each in self.index:
+            if len(each.terms) > 1 or (each.terms and type(each.terms[0][0]) is not Loop):
                 return False
-            atom, k = each.terms[0]
-            if k != 1 or type(atom) is not Loop or atom.extent != n:
-                return False
-            found.append(atom)
-        return len(found) == len(self.nest.loops) and set(found) == set(self.nest.loops)
+            found += [atom for atom, _ in each.terms]
+        loops = self.nest.loops
+        return not self.gate and len(found) == len(loops) and set(found) == set(loops)
 
     def position(self) -> Affine:
         """Return the row-major position of the element."""
@@ -110,13 +116,17 @@ class Demand:
 
 @dataclass(slots=True)
 class Store:
-    """One write of a nest: `link` goes to element `at` of the storage of `node`, where `gate`."""
+    """One write of a nest: `link` goes to element `at` of the storage of `node`, where `gate`.
+
+    With `combine`, the value is combined with what is there, once per point of `loops`.
+    """
 
     node: Node
     at: Affine
     link: Link
     gate: Gate = ()
     combine: Op | None = None
+    loops: tuple[Loop, ...] = ()
 
 
 @dataclass(eq=False, slots=True)

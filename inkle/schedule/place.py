@@ -35,7 +35,7 @@ class Placer:
         self._contractions = contractions
 
     def is_contraction(self, node: Node) -> bool:
-        """Whether `node` is a REDUCE that uses each element of its sources many times."""
+        """Whether `node` uses each element of its sources many times, or is the product there."""
         return node in self._contractions
 
     def why_store(self, node: Node, demands: Sequence[Demand]) -> str | None:
@@ -54,6 +54,8 @@ class Placer:
 
     def _why_store_pointwise(self, node: Node, demands: Sequence[Demand]) -> str | None:
         work, size = self._work[node], size_of(node)
+        if self.is_contraction(node) and all(d.is_in_contraction() for d in demands):
+            return None  # storing the products is what a contraction is there to avoid
         points = sum([demand.points() for demand in demands])
         if len(demands) == 1:
             demand = demands[0]
@@ -76,7 +78,8 @@ class Placer:
         self, node: Node, demands: Sequence[Demand], work: Work, points: int
     ) -> float:
         size, itemsize = size_of(node), node.dtype.itemsize
-        free = next((d for d in demands if d.covers()), None)
+        nests = [d.nest for d in demands]
+        free = next((d for d in demands if d.covers() and nests.count(d.nest) == 1), None)
         reads = points - (free.points() if free is not None else 0)
         per_element = work.flops * self._facts.flop + self._read(node, work.bytes, size)
         write = self._facts.write if size * itemsize > self._facts.cache_bytes else self._facts.near
@@ -135,13 +138,13 @@ class Placer:
         if demand.outer is None or demand.users != 1:
             return False
         own = prod([loop.extent for loop in demand.depends_on()])
-        return own <= 2 * WASTE * size_of(demand.node)
+        return own <= 2 * WASTE * size_of(demand.node) * demand.share
 
     @staticmethod
     def is_epilogue(demand: Demand) -> bool:
         """Whether a contraction can be the only reduction of its nest, everything else pointwise."""
         nest = demand.nest
-        return demand.covers() and not nest.reductions and not nest.is_ordered
+        return demand.is_spread() and not nest.reductions and not nest.is_ordered
 
     def why_not_here(self, demand: Demand) -> str | None:
         """Return why a reduction that is no contraction cannot be computed inside its nest."""

@@ -22,7 +22,9 @@ def sigmoid(x: Node) -> Node:
     """
     if x.dtype.bits == 16:
         return sigmoid(x.cast(float32)).cast(x.dtype)
-    low = -709.0 if x.dtype.bits == 64 else -88.0  # exp of the opposite is just below the largest float
+    low = (
+        -709.0 if x.dtype.bits == 64 else -88.0
+    )  # exp of the opposite is just below the largest float
     return 1 / (1 + (-(x < low).where(low, x)).exp())
 
 

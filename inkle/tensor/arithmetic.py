@@ -28,7 +28,7 @@ class Arithmetic(Core):
 
     __slots__ = ()
 
-    # --- dtype --------------------------------------------------------------------------------------
+    # --- dtype ------------------------------------------------------------------------------------
 
     def cast(self, dtype: DTypeLike) -> Self:
         """Return the elements converted to `dtype`.
@@ -81,7 +81,7 @@ class Arithmetic(Core):
         """Return whether each element is not zero (NaN is not)."""
         return self.cast(bool_)
 
-    # --- arithmetic ---------------------------------------------------------------------------------
+    # --- arithmetic -------------------------------------------------------------------------------
 
     def _arithmetic(self, op: Op, logical: Op, other: Any, *, reflected: Flag = False) -> Self:
         """Apply `op`, or `logical` where both sides are bool, as PyTorch does."""
@@ -221,7 +221,7 @@ class Arithmetic(Core):
         """Return `x + weight * (end - x)`."""
         return self.add(self._reflected(ops.SUB, end).mul(weight))
 
-    # --- rounding -----------------------------------------------------------------------------------
+    # --- rounding ---------------------------------------------------------------------------------
 
     def _rounded(self, op: Op) -> Self:
         node = self.node

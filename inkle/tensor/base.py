@@ -102,12 +102,12 @@ class Core:
     @property
     def shape(self) -> Shape:
         """Sizes of the axes."""
-        return self._storage.current.shape
+        return self._storage.peek().shape
 
     @property
     def dtype(self) -> DType:
         """Type of the elements."""
-        return self._storage.current.dtype
+        return self._storage.peek().dtype
 
     @property
     def device(self) -> str:
@@ -117,9 +117,9 @@ class Core:
     @property
     def ndim(self) -> int:
         """Number of axes."""
-        return len(self._storage.current.shape)
+        return len(self._storage.peek().shape)
 
-    # --- operands -----------------------------------------------------------------------------------
+    # --- operands ---------------------------------------------------------------------------------
 
     def _operand(self, other: Any, what: str) -> Node | Scalar:
         """Return `other` as a node or a Python number."""

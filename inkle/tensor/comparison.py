@@ -21,7 +21,7 @@ class Comparison(Arithmetic):
 
     __slots__ = ()
 
-    # --- comparison ---------------------------------------------------------------------------------
+    # --- comparison -------------------------------------------------------------------------------
 
     def _compare(self, op: Op, other: Any, *, reflected: Flag = False) -> Self:
         a, b = self._pair(other, op.name)
@@ -92,7 +92,7 @@ class Comparison(Arithmetic):
         close = (((a - b).abs() <= bound) & (bound < float("inf"))) | a.eq(b)
         return self._new(close | (a.ne(a) & b.ne(b)) if equal_nan else close)
 
-    # --- bits and logic -----------------------------------------------------------------------------
+    # --- bits and logic ---------------------------------------------------------------------------
 
     def bitwise_and(self, other: Any) -> Self:
         """Return the bits set on both sides; of bools, whether both are true."""
@@ -138,7 +138,7 @@ class Comparison(Arithmetic):
         a, b = self._pair(other, "logical_or")
         return self._new(a.cast(bool_) | b.cast(bool_))
 
-    # --- selection ----------------------------------------------------------------------------------
+    # --- selection --------------------------------------------------------------------------------
 
     def where(self, x: Any, y: Any) -> Self:
         """Return `x` where self is true, else `y`.
@@ -155,9 +155,13 @@ class Comparison(Arithmetic):
         """
         condition = self.node
         if condition.dtype is not bool_:
-            raise DTypeError(f"where needs a bool condition, got {condition.dtype}; compare it first")
+            raise DTypeError(
+                f"where needs a bool condition, got {condition.dtype}; compare it first"
+            )
         a, b = self._branches(x, y)
-        shape = broadcast_shape(condition.shape, broadcast_shape(a.shape, b.shape, "where"), "where")
+        shape = broadcast_shape(
+            condition.shape, broadcast_shape(a.shape, b.shape, "where"), "where"
+        )
         sources = [n if n.op is forms.CONST else tensor.broadcast_to(n, shape)
                    for n in (condition, a, b)]  # fmt: skip
         return self._new(elementwise(ops.WHERE, tuple(sources)))

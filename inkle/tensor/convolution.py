@@ -107,7 +107,9 @@ class Convolution(Linear):
                 f"height, width), got {x.shape} and {w.shape}"
             )
         if as_int(groups, "groups") < 1 or w.shape[0] % groups:
-            raise ShapeError(f"conv_transpose2d: {groups} groups do not divide {w.shape[0]} channels")
+            raise ShapeError(
+                f"conv_transpose2d: {groups} groups do not divide {w.shape[0]} channels"
+            )
         stride, dilation = (
             check_pair(stride, "stride", least=1),
             check_pair(dilation, "dilation", least=1),
@@ -116,7 +118,12 @@ class Convolution(Linear):
         cuts = [(0, 0), (0, 0)]
         extras = check_pair(output_padding, "output_padding", least=0)
         for s, d, k, p, extra in zip(
-            stride, dilation, w.shape[2:], check_pair(padding, "padding", least=0), extras, strict=True
+            stride,
+            dilation,
+            w.shape[2:],
+            check_pair(padding, "padding", least=0),
+            extras,
+            strict=True,
         ):
             reach = d * (k - 1)
             spec.append((0, 0, s - 1))
@@ -158,7 +165,14 @@ class Convolution(Linear):
         identity = ops.MAXIMUM.identity
         assert identity is not None
         views, _ = self._pool(
-            x, kernel_size, stride, dilation, padding, identity(x.dtype), "max_pool2d", ceil_mode=ceil_mode
+            x,
+            kernel_size,
+            stride,
+            dilation,
+            padding,
+            identity(x.dtype),
+            "max_pool2d",
+            ceil_mode=ceil_mode,
         )
         rank = len(x.shape)
         return self._new(tensor.reduce(views, ops.MAXIMUM, (rank - 1, rank + 1)))
@@ -240,7 +254,9 @@ class Convolution(Linear):
                 if (number - 1) * steps[i] >= n - pads[i]:  # would start behind the image
                     number -= 1
                 high[i] = max(0, (number - 1) * steps[i] + reach - n)
-        widths = [(0, 0)] * (len(x.shape) - 2) + [(p, p + h) for p, h in zip(pads, high, strict=True)]
+        widths = [(0, 0)] * (len(x.shape) - 2) + [
+            (p, p + h) for p, h in zip(pads, high, strict=True)
+        ]
         return image_windows(pad_node(x, widths, fill), size, steps, gaps, what), size
 
 
@@ -272,7 +288,9 @@ def _check_channels(x: Node, w: Node, groups: int) -> None:
 def _paddings(padding: Pair) -> list[tuple[int, int]]:
     """Return (low, high) of height and of width."""
     if isinstance(padding, str):
-        raise DTypeError(f"padding must be numbers, got {padding!r}; 'same' is a choice of nn.Conv2d")
+        raise DTypeError(
+            f"padding must be numbers, got {padding!r}; 'same' is a choice of nn.Conv2d"
+        )
     if not isinstance(padding, int) and len(padding) == 4:
         left, right, top, bottom = (as_int(p, "padding") for p in padding)
         if min(left, right, top, bottom) < 0:

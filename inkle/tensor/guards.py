@@ -134,7 +134,12 @@ def _names(code: types.CodeType) -> list[str]:
 
 def _attributes(value: Any) -> list[tuple[str, Any]] | None:
     """Return the attributes of a plain object, or None for one that shows none."""
-    if type(value).__module__.partition(".")[0] in ("numpy", "inkle.engine", "builtins", "threading"):
+    if type(value).__module__.partition(".")[0] in (
+        "numpy",
+        "inkle.engine",
+        "builtins",
+        "threading",
+    ):
         return None
     found = list(getattr(value, "__dict__", {}).items())
     for cls in type(value).__mro__:

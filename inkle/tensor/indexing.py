@@ -270,4 +270,3 @@ def _place(node: Node, block: Shape, before: int, after: int, result: Shape) -> 
     padded = (1,) * (len(block) - len(node.shape)) + node.shape
     ones: Sequence[int] = (*[1] * before, *padded, *[1] * after)
     return tensor.expand(tensor.reshape(node, tuple(ones)), result)
-

@@ -16,7 +16,7 @@ from inkle.engine.capture import Captured, Recorder
 from inkle.engine.trace import current_trace
 from inkle.errors import TraceError
 from inkle.tensor.guards import Describer, environment
-from inkle.tensor.random import next_counter
+from inkle.tensor.random import next_key
 from inkle.tensor.tensor import Tensor
 
 P = ParamSpec("P")
@@ -61,10 +61,12 @@ class Jit(Generic[P, R]):
         describer = Describer(by_identity=False)
         arguments = describer.describe((args, kwargs))
         outer, _ = environment(self._function)
-        entry = next((e for e in self._entries if e.arguments == arguments and e.outer == outer), None)
+        entry = next(
+            (e for e in self._entries if e.arguments == arguments and e.outer == outer), None
+        )
         if entry is None:
             entry = self._capture(arguments, outer, describer, args, kwargs)
-        leaves = iter(entry.captured.run(describer.storages, next_counter))
+        leaves = iter(entry.captured.run(describer.storages, next_key))
         result: R = _rebuild(entry.result, lambda device: Tensor._of(next(leaves), device))
         return result
 

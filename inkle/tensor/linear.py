@@ -104,7 +104,7 @@ class Linear(Reduction):
         nodes = [first._factors(each, "einsum")[1] for each in tensors]
         return first._new(einsum_node(formula, nodes, None if dtype is None else as_dtype(dtype)))
 
-    # --- scans --------------------------------------------------------------------------------------
+    # --- scans ------------------------------------------------------------------------------------
 
     def cumsum(self, axis: int = 0, *, dim: int | None = None) -> Self:
         """Return the sum of all elements up to each one along `axis`; bools and integers: int64."""
@@ -171,9 +171,7 @@ def matmul_node(a: Node, b: Node, dtype: DType | None) -> Node:
     return tensor.reshape(out, shape)
 
 
-def contract(
-    a: Node, b: Node, full: Shape, axes: tuple[int, ...], dtype: DType | None
-) -> Node:
+def contract(a: Node, b: Node, full: Shape, axes: tuple[int, ...], dtype: DType | None) -> Node:
     """Return the sum over `axes` of the products of `a` and `b`, both repeated to `full`."""
     if a.dtype is bool_:
         raise DTypeError("products of bools are not summed; convert first: x.int() or x.float()")
@@ -183,7 +181,7 @@ def contract(
     return tensor.reduce(left * right, ops.ADD, axes).cast(result)
 
 
-# --- einsum -----------------------------------------------------------------------------------------
+# --- einsum ---------------------------------------------------------------------------------------
 
 
 def einsum_node(formula: str, nodes: list[Node], dtype: DType | None) -> Node:
@@ -225,7 +223,9 @@ def parse_formula(formula: str, ranks: list[int]) -> tuple[list[list[str]], list
     for group, rank in zip(inputs, ranks, strict=True):
         named = len(group.replace("...", ""))
         dots = rank - named if "..." in group else 0
-        hidden = "".join(map(chr, range(1000 - dots, 1000)))  # aligned at the end, as broadcasting is
+        hidden = "".join(
+            map(chr, range(1000 - dots, 1000))
+        )  # aligned at the end, as broadcasting is
         letters = list(group.replace("...", hidden))
         if len(letters) != rank or any(not c.isalpha() for c in group.replace("...", "")):
             raise ShapeError(f"einsum {formula!r}: {group!r} does not describe {rank} axes")
@@ -290,7 +290,7 @@ def _aligned(x: Node, names: list[str], order: list[str]) -> Node:
     return tensor.reshape(moved, tuple([lengths.get(letter, 1) for letter in order]))
 
 
-# --- scans ------------------------------------------------------------------------------------------
+# --- scans ----------------------------------------------------------------------------------------
 
 
 def scan_node(x: Node, op: Op) -> Node:

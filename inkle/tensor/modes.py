@@ -18,7 +18,7 @@ modes = _Modes()
 
 
 @contextmanager
-def training(on: bool = True) -> Iterator[None]:  # noqa: FBT001, FBT002  (reads as `training(False)`)
+def training(on: bool = True) -> Iterator[None]:  # noqa: FBT002  (reads as `training(False)`)
     """Let dropout drop and batch norm use batch statistics inside a `with` block.
 
     Args:

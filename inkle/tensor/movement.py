@@ -50,12 +50,12 @@ class Movement(Activations):
             return self
         view = self._view
         if view is None:
-            view = View(self._storage, self._storage.current, self.node, done, user_line())
+            view = View(self._storage, self._storage.peek(), self.node, done, user_line())
         else:
             view = View(view.base, view.version, view.source, view.steps + done, user_line())
         return self._of(node, self._storage.device, view)
 
-    # --- shape --------------------------------------------------------------------------------------
+    # --- shape ------------------------------------------------------------------------------------
 
     def reshape(self, *shape: Any) -> Self:
         """Return the same elements, in row-major order, as another shape.
@@ -162,7 +162,7 @@ class Movement(Activations):
         node = tensor.expand(tensor.reshape(x.node, apart), copies)
         return self._new(tensor.reshape(node, final))
 
-    # --- order --------------------------------------------------------------------------------------
+    # --- order ------------------------------------------------------------------------------------
 
     def permute(self, *order: Any) -> Self:
         """Return a view whose axis i is axis order[i] of this tensor."""
@@ -229,7 +229,7 @@ class Movement(Activations):
                 node = tensor.cat([tail, tensor.shrink(node, axis, 0, cut)], axis)
         return self if node is self.node else self._new(node)
 
-    # --- cutting and padding ------------------------------------------------------------------------
+    # --- cutting and padding ----------------------------------------------------------------------
 
     def shrink(self, ranges: Sequence[tuple[int, int] | None]) -> Self:
         """Return a view of elements start ... stop - 1 along each axis (None: all)."""
@@ -306,7 +306,8 @@ class Movement(Activations):
 
     def split(self, sizes: int | Sequence[int], dim: int = 0) -> tuple[Self, ...]:
         """Return views that divide axis `dim`: into pieces of one size (the last may be smaller), or
-        of the given sizes, which must add up to its length."""
+        of the given sizes, which must add up to its length.
+        """
         axis = check_axis(dim, self.ndim, "split")
         n = self.shape[axis]
         if isinstance(sizes, int):
@@ -316,7 +317,9 @@ class Movement(Activations):
         else:
             pieces = list(check_shape((tuple(sizes),), "split"))
             if sum(pieces) != n:
-                raise ShapeError(f"split: sizes {tuple(pieces)} must add up to {n}, the axis' length")
+                raise ShapeError(
+                    f"split: sizes {tuple(pieces)} must add up to {n}, the axis' length"
+                )
         out, start = [], 0
         for piece in pieces:
             out.append(self.narrow(axis, start, piece))
@@ -390,7 +393,9 @@ def pad_widths(padding: Widths, ndim: int) -> list[tuple[int, int]]:
     items = list(padding)
     if any(each is None or isinstance(each, (tuple, list)) for each in items):
         pairs = [(0, 0) if each is None else each for each in items]
-        if len(pairs) != ndim or any(not isinstance(p, (tuple, list)) or len(p) != 2 for p in pairs):
+        if len(pairs) != ndim or any(
+            not isinstance(p, (tuple, list)) or len(p) != 2 for p in pairs
+        ):
             raise ShapeError(f"pad needs {ndim} (low, high) pairs or None, got {items}")
         return [(as_int(p[0], "pad width"), as_int(p[1], "pad width")) for p in pairs]  # type: ignore[index]  # checked above
     numbers = [as_int(each, "pad width") for each in items]  # type: ignore[arg-type]  # no pairs left
@@ -404,7 +409,9 @@ def pad_widths(padding: Widths, ndim: int) -> list[tuple[int, int]]:
 
 def pad_node(x: Node, widths: Sequence[tuple[int, int]], value: Scalar) -> Node:
     """Return `x` with `value` around it; negative widths cut."""
-    cut = [(max(-low, 0), n - max(-high, 0), 1) for (low, high), n in zip(widths, x.shape, strict=True)]
+    cut = [
+        (max(-low, 0), n - max(-high, 0), 1) for (low, high), n in zip(widths, x.shape, strict=True)
+    ]
     if any(start > stop or stop < 0 for start, stop, _ in cut):
         raise ShapeError(f"pad: cutting {list(widths)} leaves less than nothing of {x.shape}")
     x = tensor.slice_(x, cut)
@@ -423,7 +430,9 @@ def pad_by_copy(x: Node, widths: Sequence[tuple[int, int]], mode: str) -> Node:
         most = {"reflect": n - 1, "circular": n, "replicate": max(low, high) if n else 0}[mode]
         if min(low, high) < 0 or max(low, high) > most:
             raise ShapeError(f"pad {mode}: widths {low}, {high} of axis {axis} must be 0 to {most}")
-        x = tensor.cat([_border(x, axis, low, mode, "low"), x, _border(x, axis, high, mode, "high")], axis)
+        x = tensor.cat(
+            [_border(x, axis, low, mode, "low"), x, _border(x, axis, high, mode, "high")], axis
+        )
     return x
 
 
@@ -434,7 +443,9 @@ def _border(x: Node, axis: int, width: int, mode: str, side: str) -> Node:
         return tensor.shrink(x, axis, 0, 0)
     if mode == "replicate":
         edge = tensor.shrink(x, axis, 0, 1) if side == "low" else tensor.shrink(x, axis, n - 1, n)
-        return tensor.expand(edge, tuple([width if i == axis else m for i, m in enumerate(x.shape)]))
+        return tensor.expand(
+            edge, tuple([width if i == axis else m for i, m in enumerate(x.shape)])
+        )
     if mode == "circular":
         start = n - width if side == "low" else 0
         return tensor.shrink(x, axis, start, start + width)

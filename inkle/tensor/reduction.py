@@ -54,13 +54,9 @@ class Reduction(Indexing):
 
     __slots__ = ()
 
-    def _fold(
-        self, node: Node, op: Op, axis: Axes, dim: Axes, *, keepdim: Flag, what: str
-    ) -> Self:
+    def _fold(self, node: Node, op: Op, axis: Axes, dim: Axes, *, keepdim: Flag, what: str) -> Self:
         axes = check_axes(axis if dim is None else dim, len(node.shape), what)
-        return self._new(
-            finish(tensor.reduce(node, op, axes), node.shape, axes, keepdim=keepdim)
-        )
+        return self._new(finish(tensor.reduce(node, op, axes), node.shape, axes, keepdim=keepdim))
 
     def sum(
         self,
@@ -175,7 +171,7 @@ class Reduction(Indexing):
         mean = self.mean(axis, keepdim=keepdim)
         return self.std(axis, keepdim=keepdim, correction=correction), mean
 
-    # --- extremes -----------------------------------------------------------------------------------
+    # --- extremes ---------------------------------------------------------------------------------
 
     def max(self, axis: Axes = None, *, keepdim: Flag = False, dim: Axes = None) -> Self:
         """Return the largest element along `axis`; NaN if there is one.
@@ -200,20 +196,26 @@ class Reduction(Indexing):
         axes = check_axes(axis if dim is None else dim, len(node.shape), what)
         _check_not_empty(node.shape, axes, what)
         op = logical if node.dtype is bool_ else op
-        return self._new(
-            finish(tensor.reduce(node, op, axes), node.shape, axes, keepdim=keepdim)
-        )
+        return self._new(finish(tensor.reduce(node, op, axes), node.shape, axes, keepdim=keepdim))
 
-    def argmax(self, axis: int | None = None, *, keepdim: Flag = False, dim: int | None = None) -> Self:
+    def argmax(
+        self, axis: int | None = None, *, keepdim: Flag = False, dim: int | None = None
+    ) -> Self:
         """Return the int64 place of the first largest element (or NaN) along `axis`.
 
         Without an axis: its place in the flattened tensor.
         """
-        return self._place(ops.MAXIMUM, axis if dim is None else dim, keepdim=keepdim, what="argmax")
+        return self._place(
+            ops.MAXIMUM, axis if dim is None else dim, keepdim=keepdim, what="argmax"
+        )
 
-    def argmin(self, axis: int | None = None, *, keepdim: Flag = False, dim: int | None = None) -> Self:
+    def argmin(
+        self, axis: int | None = None, *, keepdim: Flag = False, dim: int | None = None
+    ) -> Self:
         """Return the int64 place of the first smallest element (or NaN) along `axis`."""
-        return self._place(ops.MINIMUM, axis if dim is None else dim, keepdim=keepdim, what="argmin")
+        return self._place(
+            ops.MINIMUM, axis if dim is None else dim, keepdim=keepdim, what="argmin"
+        )
 
     def _place(self, op: Op, axis: int | None, *, keepdim: Flag, what: str) -> Self:
         node = self.node
@@ -246,7 +248,7 @@ class Reduction(Indexing):
         """Return how many elements along `axis` are not zero, as int64."""
         return self.bool().sum(axis, dim=dim)
 
-    # --- exponentials -------------------------------------------------------------------------------
+    # --- exponentials -----------------------------------------------------------------------------
 
     def logsumexp(self, axis: Axes = None, *, keepdim: Flag = False, dim: Axes = None) -> Self:
         """Return log(sum(exp(x))) along `axis` without overflow; -inf along an empty one."""

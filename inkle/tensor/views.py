@@ -51,7 +51,7 @@ class View:
             return  # realising a storage changes its node, not its value
         where = written_at.get(self.base, "a captured function")
         raise MutationError(
-            f"{line}: write through a view of {self.base.current.shape} taken at {self.line}, but "
+            f"{line}: write through a view of {now.shape} taken at {self.line}, but "
             f"the tensor it views was changed at {where}; take the view again after that change"
         )
 
@@ -101,7 +101,11 @@ def write_back(base: Node, steps: tuple[Step, ...], values: Node) -> Node:
                 f"cannot write through an expanded view {after.shape} of {before.shape}: several "
                 f"places would be one element; write to a copy, x.expand(...).clone()"
             )
-        if op is forms.RESHAPE and region is not None and _ones_moved(region, before, after) is None:
+        if (
+            op is forms.RESHAPE
+            and region is not None
+            and _ones_moved(region, before, after) is None
+        ):
             values, region = tensor.update(after, values, region), None
         values, region = _undo(op, arg, before, after, values, region)
     return values if region is None else tensor.update(base, values, region)

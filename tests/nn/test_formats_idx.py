@@ -31,6 +31,7 @@ def reader(request, tmp_path):
 
     def read_file(content: bytes) -> np.ndarray:
         path = tmp_path / "some.idx"
+        path.unlink(missing_ok=True)  # ext4 waits for the disk when a file is written over
         path.write_bytes(content)
         return read_idx(path)
 

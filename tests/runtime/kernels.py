@@ -6,8 +6,11 @@ import ctypes
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 from inkle.runtime.cpu.llvm import compile_ir
+
+ROOT = str(Path(__file__).parents[2])  # of the repository, for PYTHONPATH
 
 # counts[chunk] += 1, atomically: shows which chunks ran and how often.
 COUNT = """

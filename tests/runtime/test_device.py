@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from inkle.runtime import device
 from inkle.runtime.cpu import target
 from inkle.runtime.cpu.target import Target
 from inkle.runtime.device import Device, Launch, open_device
-from tests.runtime.kernels import INCREMENT, SCALE
+from tests.runtime.kernels import INCREMENT, ROOT, SCALE, run_python
 
 X86 = Target.host().architecture == "x86_64"
 
@@ -73,6 +74,23 @@ def test_program_runs_with_buffers_and_scalars(cpu: Device):
     buffer.copyout(x)
     assert x.tolist() == [42]
     assert program.name == "scale"
+
+
+def test_first_kernel_of_a_new_process_with_an_empty_cache_runs(tmp_path: Path):
+    program = """
+        from inkle.runtime.device import open_device
+        from tests.runtime.kernels import COUNT
+        cpu = open_device("CPU")
+        buffer = cpu.allocate(80)
+        buffer.copyin(bytes(80))
+        cpu.compile(COUNT, "count").launch([buffer], 10)
+        assert buffer.numpy("int64").tolist() == [1] * 10
+        """
+
+    result = run_python(program, INKLE_CACHE=str(tmp_path), PYTHONPATH=ROOT, INKLE_THREADS="2")
+
+    assert (result.returncode, result.stderr) == (0, "")
+    assert len(list((tmp_path / "cpu").iterdir())) == 3  # kernel, pool, graph
 
 
 def test_graph_of_launches_runs(cpu: Device):

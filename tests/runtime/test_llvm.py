@@ -15,7 +15,7 @@ from inkle.runtime.cpu import binding, elf, llvm
 from inkle.runtime.cpu.llvm import compile_ir, emit_assembly, emit_object
 from inkle.runtime.cpu.target import NAMED, Target
 from inkle.runtime.object_cache import ObjectCache
-from tests.runtime.kernels import run_python
+from tests.runtime.kernels import ROOT, run_python
 
 X86 = pytest.mark.skipif(
     not binding.host_triple().startswith("x86_64"), reason="this processor is no x86-64"
@@ -274,7 +274,7 @@ def test_runtime_is_imported_without_llvmlite():
         import inkle.runtime.cpu.graph
         print(json.dumps([name for name in sys.modules if name.startswith("llvmlite")]))
         """,
-        PYTHONPATH=str(Path(__file__).parents[2]),
+        PYTHONPATH=ROOT,
     )
 
     assert json.loads(result.stdout) == []

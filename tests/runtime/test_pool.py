@@ -19,10 +19,9 @@ from inkle.errors import DeviceError, InkleError
 from inkle.runtime.cpu import machine, pool_ir
 from inkle.runtime.cpu.graph import Graph, Launch
 from inkle.runtime.cpu.pool import Pool, default_pool
-from tests.runtime.kernels import BUSY, COUNT, NESTED, RENDEZVOUS, address, run_python, words
+from tests.runtime.kernels import BUSY, COUNT, NESTED, RENDEZVOUS, ROOT, address, run_python, words
 
 MakePool = Callable[[int], Pool]
-ROOT = str(Path(__file__).parents[2])
 FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 
 

@@ -136,6 +136,7 @@ def _require_symbols(content: bytes, title: str) -> None:
 
     Code generation adds calls of its own, such as `__truncsfbf2` for float32 to bfloat16.
     """
+    _engine()  # making it is what shows LLVM the symbols of this process
     library = binding.llvm()
     for name in elf.undefined_symbols(content):
         if library.address_of_symbol(name) is None:

@@ -16,6 +16,7 @@ re-entrant for the same reason: collecting garbage inside `allocate` may run cod
 from __future__ import annotations
 
 import ctypes
+import functools
 import mmap
 from collections import defaultdict, deque
 from collections.abc import Callable
@@ -173,6 +174,7 @@ class Allocator:
         )
 
 
+@functools.lru_cache(maxsize=1024)  # programs ask for few sizes, often
 def size_class(size_bytes: int) -> int:
     """Round a size up to a class: multiples of an eighth of the next power of two, at least 64.
 

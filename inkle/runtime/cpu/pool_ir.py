@@ -51,6 +51,8 @@ UNFINISHED, CALLER_SLEEPS = 128, 132  # i32, i32
 SLEEPERS, LOCK = 256, 260  # i32, i32
 SPINS, WORKERS = 384, 392  # i64, i32
 STATE_BYTES = 512
+# Without a futex: how long to sleep between two looks. A caller waits for the last chunks of a job.
+CALLER_POLL_US, WORKER_POLL_US = 50, 1000
 
 NAMES = ("parfor", "worker", "stop_workers", "spin", "now")
 
@@ -170,7 +172,7 @@ check:
   %finished2 = icmp eq i32 %u2, 0
   br i1 %finished2, label %rested, label %nap
 nap:
-  call void @wait(ptr %p.unfinished, i32 %u2)
+  %woken = call i1 @wait(ptr %p.unfinished, i32 %u2, i32 {CALLER_POLL_US})
   br label %check
 rested:
   store atomic i32 0, ptr %p.caller_sleeps monotonic, align 4
@@ -225,9 +227,9 @@ spin:
 
 sleep:
   %s0 = atomicrmw add ptr %p.sleepers, i32 1 seq_cst
-  call void @wait(ptr %pool, i32 0)
+  %woken = call i1 @wait(ptr %pool, i32 0, i32 {WORKER_POLL_US})
   %s1 = atomicrmw sub ptr %p.sleepers, i32 1 seq_cst
-  br label %idle
+  br i1 %woken, label %idle, label %sleep
 
 work:
   %done = call i32 @take_chunks(ptr %pool)

@@ -4,15 +4,16 @@ Every platform defines the same functions:
 
     @pause()                      tell the processor that this is a spin loop
     @spin(i64 count)              pause `count` times, to measure how long a pause takes
-    @wait(ptr word, i32 value)    sleep while *word == value; may return early
+    @wait(ptr word, i32 value, i32 us) -> i1
+                                  sleep while *word == value; whether somebody woke us, or may have
     @wake(ptr word, i32 count)    wake up to `count` threads that sleep at `word`
     @now() -> i64                 monotonic nanoseconds
     @use_plain_floats() -> i64    round to nearest, keep subnormals; returns the modes before
     @restore_floats(i64 modes)    undo that
 
-Linux sleeps on a futex (`man 2 futex`). Elsewhere `wait` polls: it sleeps half a millisecond and
-returns, so that idle workers cost a little instead of nothing, and `wake` does nothing. That is
-always correct, because every caller of `wait` looks again; tests run it on Linux too.
+Linux sleeps on a futex (`man 2 futex`). Elsewhere `wait` polls: it sleeps `us` microseconds, and
+`wake` does nothing, so that idle workers cost a little instead of nothing. That is always correct,
+because every caller of `wait` looks again; tests run it on Linux too.
 
 Floating-point modes belong to a thread, and libraries change them (loading one that was linked with
 GCC's -ffast-math is enough). Without plain modes a chunk would flush subnormals or not, depending
@@ -25,7 +26,6 @@ import platform
 import sys
 from dataclasses import dataclass
 
-POLL_MICROSECONDS = 500
 FUTEX_WAIT, FUTEX_WAKE = 128, 129  # both with FUTEX_PRIVATE_FLAG: no other process shares the word
 FUTEX_CALL = {"x86_64": 202, "aarch64": 98, "riscv64": 98}  # number of the system call
 CLOCK_MONOTONIC = {"linux": 1, "darwin": 6}
@@ -99,10 +99,10 @@ def _futex_ir(call: int) -> str:
     """Sleep in the kernel. An interrupted or mistaken call returns early, which is allowed."""
     return f"""
 declare i64 @syscall(i64, ...)
-define internal void @wait(ptr %word, i32 %value) nounwind {{
+define internal i1 @wait(ptr %word, i32 %value, i32 %us) nounwind {{
   %v = sext i32 %value to i64
   %r = call i64 (i64, ...) @syscall(i64 {call}, ptr %word, i64 {FUTEX_WAIT}, i64 %v, ptr null)
-  ret void
+  ret i1 true
 }}
 define internal void @wake(ptr %word, i32 %count) nounwind {{
   %c = sext i32 %count to i64
@@ -112,20 +112,21 @@ define internal void @wake(ptr %word, i32 %count) nounwind {{
 
 
 def _polling_ir(system: str) -> str:
-    windows = system == "win32"
-    name = "Sleep" if windows else "usleep"
-    amount = 1 if windows else POLL_MICROSECONDS  # Sleep counts milliseconds
+    name, unit_us = ("Sleep", 1000) if system == "win32" else ("usleep", 1)  # Sleep(0) yields
     return f"""
 declare i32 @{name}(i32)
-define internal void @wait(ptr %word, i32 %value) nounwind {{
-  %found = load atomic i32, ptr %word seq_cst, align 4
-  %same = icmp eq i32 %found, %value
-  br i1 %same, label %sleep, label %done
+define internal i1 @wait(ptr %word, i32 %value, i32 %us) nounwind {{
+  %before = load atomic i32, ptr %word seq_cst, align 4
+  %same = icmp eq i32 %before, %value
+  br i1 %same, label %sleep, label %changed
 sleep:
-  %r = call i32 @{name}(i32 {amount})
-  br label %done
-done:
-  ret void
+  %time = udiv i32 %us, {unit_us}
+  %r = call i32 @{name}(i32 %time)
+  %after = load atomic i32, ptr %word seq_cst, align 4
+  %different = icmp ne i32 %after, %value
+  ret i1 %different
+changed:
+  ret i1 true
 }}
 define internal void @wake(ptr %word, i32 %count) nounwind {{
   ret void

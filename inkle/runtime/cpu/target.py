@@ -45,7 +45,8 @@ class Target:
     @property
     def architecture(self) -> str:
         """Return the first part of the triple: `x86_64`, `aarch64`, ..."""
-        return self.triple.partition("-")[0]
+        first = self.triple.partition("-")[0]
+        return "aarch64" if first == "arm64" else first  # Apple's name for it
 
     def lanes(self, element_bytes: int) -> int:
         """Return how many elements of `element_bytes` fit one vector register."""

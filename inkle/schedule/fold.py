@@ -1,0 +1,89 @@
+"""Loops of a sum that a divisibility condition pins down.
+
+    sum over k < 5 of (x[(p - k) / 2] where (p - k) % 2 == 0)
+
+has terms only where k and p are both even or both odd: with k = 2*j + p % 2 it is
+
+    sum over j < 3 of (x[p // 2 - j] where 2*j + p % 2 < 5)
+
+which, once p is split by 2, has neither divisions nor remainders. This is the gradient of a
+convolution or pooling with a stride.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from inkle.ir import forms, ops
+from inkle.schedule.index import (
+    Affine,
+    Condition,
+    Gate,
+    Loop,
+    divide,
+    number,
+    scale,
+    single,
+    subtract,
+)
+from inkle.schedule.nest import Demand
+
+
+class Fold(NamedTuple):
+    """A loop k of which only k = remainder, remainder + step, ... count.
+
+    Attributes:
+        step: distance of the values that count.
+        remainder: the first one, less than `step`.
+        condition: what says so; it holds for all values that are left.
+        limit: condition that k is within its extent, where that needs saying.
+    """
+
+    step: int
+    remainder: Affine
+    condition: Condition
+    limit: Condition | None
+
+
+def folds_of(demand: Demand) -> dict[Loop, Fold]:
+    """Return what the gates around the body of a sum say about its loops."""
+    found: dict[Loop, Fold] = {}
+    if not demand.loops or demand.node.arg[0] is not ops.ADD:
+        return found
+    for condition in _gates(demand):
+        if condition.modulus:
+            for loop, k in condition.value.terms:
+                if loop in demand.loops and loop not in found and abs(k) == 1:
+                    fold = _fold(condition, condition.modulus, loop, k, found)
+                    if fold is not None:
+                        found[loop] = fold
+                        break
+    return found
+
+
+def _gates(demand: Demand) -> Gate:
+    """Return the conditions outside which the whole body is 0."""
+    conditions: list[Condition] = []
+    while demand.node.op is forms.REDUCE and len(demand.links) == 1:
+        gate, target = demand.links[0]
+        conditions += gate
+        if not isinstance(target, Demand) or target.loops or target.outer is None:
+            break
+        demand = target
+    return tuple(conditions)
+
+
+def _fold(
+    condition: Condition, step: int, loop: Loop, k: int, found: dict[Loop, Fold]
+) -> Fold | None:
+    """k * loop + others is a multiple of step: loop is -k * others modulo step."""
+    others = subtract(condition.value, scale(single(loop), k))
+    for atom, factor in others.terms:
+        if factor % step == 0:
+            continue
+        # Only loops that split evenly: a remainder that stays would cost more than the gate.
+        if type(atom) is not Loop or atom.extent % step or atom in found or abs(factor) != 1:
+            return None
+    remainder = divide(scale(others, -k), step)[1]
+    last = Condition(subtract(number(loop.extent - 1), single(loop)))
+    return Fold(step, remainder, condition, last if loop.extent % step else None)
