@@ -3,6 +3,7 @@
 InkleError
 ├── ShapeError        shapes, axes or sizes do not fit together          (ValueError)
 ├── DTypeError        an operation got element types it does not accept  (TypeError)
+├── OptionError       a number or choice lies outside what is allowed     (ValueError)
 ├── IndexRangeError   an index lies outside its axis                     (IndexError)
 ├── GradientError     a gradient was asked for that does not exist       (RuntimeError)
 ├── MutationError     a write through a view that is no longer current   (RuntimeError)
@@ -31,6 +32,10 @@ class ShapeError(InkleError, ValueError):
 
 class DTypeError(InkleError, TypeError):
     """An operation got element types it does not accept."""
+
+
+class OptionError(InkleError, ValueError):
+    """A number or choice lies outside what is allowed, such as a negative learning rate."""
 
 
 class IndexRangeError(InkleError, IndexError):
@@ -63,6 +68,10 @@ class MemoryFailure(InkleError, MemoryError):
 
 class FormatError(InkleError, ValueError):
     """A file is corrupt or of another format than expected."""
+
+
+class StateError(InkleError, ValueError):
+    """Tensors by name do not fit the object that they are loaded into."""
 
 
 class DataError(InkleError, OSError):

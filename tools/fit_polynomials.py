@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import mpmath
@@ -34,7 +35,7 @@ class Fit:
     Attributes:
         text: the approximation in words, for the comment in the table.
         low, high: the interval; a pair of upper ends is one for float32, one for float64.
-        degrees: degree for float32, for float64.
+        degrees: degree for float32, for float64; None: the format has another row.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Fit:
     weight: Real
     low: mpf
     high: mpf | tuple[mpf, mpf]
-    degrees: tuple[int, int]
+    degrees: tuple[int | None, int | None]
 
 
 def chebyshev_grid(low: mpf, high: mpf, count: int) -> list[mpf]:
@@ -113,6 +114,7 @@ def round_to(value: mpf, bits: int) -> float:
 def fit(spec: Fit, bits: int) -> tuple[list[float], float]:
     """Return the rounded coefficients, lowest power first, and log2 of the largest weighted error."""
     degree = spec.degrees[bits == 64]
+    assert degree is not None
     high = spec.high[bits == 64] if isinstance(spec.high, tuple) else spec.high
     grid = chebyshev_grid(spec.low, high, (degree + 2) * GRID_PER_NODE)
     values = [spec.value(x) for x in grid]
@@ -138,6 +140,21 @@ def odd(function: Real, scale: int = 1) -> tuple[Real, Real]:
         return (function(r) / r - scale) / z
 
     return value, lambda z: z * mp.sqrt(z) / function(mp.sqrt(z))
+
+
+def curve_of_erfc(k: float) -> Real:
+    """Return q -> erfc(a) * exp(a*a) * (1 + 2a) - 1, where q = (a - k) / (a + k)."""
+
+    def value(q: mpf) -> mpf:
+        a = k * (1 + q) / (1 - q)
+        return (1 + 2 * a) * mp.exp(a * a) * mp.erfc(a) - 1
+
+    return value
+
+
+def ratio(a: str, k: float) -> mpf:
+    """Return (a - k) / (a + k)."""
+    return (mpf(a) - k) / (mpf(a) + k)
 
 
 HALF_LN2 = mp.log(2) / 2 * mpf("1.002")  # rounding of x * log2(e) lets |r| pass ln(2)/2 a little
@@ -168,6 +185,27 @@ SPECS = (
     Fit("LOG_ERFC", "log(erfc(r)) = P(r), 0.92 <= r <= 4 or 6; weighed for erf(r)",
         lambda r: mp.log(mp.erfc(r)), lambda r: mp.erfc(r) / mp.erf(r),
         mpf("0.92"), (mpf(4), mpf(6)), (6, 18)),
+    Fit("ERFC", "erfc(a)*exp(a*a)*(1 + 2a) = 1 + P(q), q = (a - k)/(a + k), k = 2.5, 0.47 <= a <= 10.1",
+        curve_of_erfc(2.5), lambda q: 1 / (1 + curve_of_erfc(2.5)(q)),
+        ratio("0.47", 2.5), ratio("10.1", 2.5), (9, None)),
+    Fit("ERFC", "the same with k = 4, a <= 27.3",
+        curve_of_erfc(4.0), lambda q: 1 / (1 + curve_of_erfc(4.0)(q)),
+        ratio("0.47", 4.0), ratio("27.3", 4.0), (None, 22)),
+    Fit("ASIN", "asin(r) = r + r*z*P(z), z = r*r, |r| <= 1/2",
+        *odd(mp.asin), mpf(0), mpf("0.25"), (4, 12)),
+    Fit("ATAN", "atan(r) = r + r*z*P(z), z = r*r, |r| <= 1",
+        *odd(mp.atan), mpf(0), mpf(1), (8, 19)),
+    Fit("ASINH", "asinh(r) = r + r*z*P(z), z = r*r, |r| <= 1.1753",
+        *odd(mp.asinh), mpf(0), mpf("1.1753") ** 2, (8, 22)),
+    Fit("ACOSH", "acosh(1 + t) = s + s*t*P(t), s = sqrt(2t), 0 <= t <= 0.5431",
+        lambda t: (mp.acosh(1 + t) / mp.sqrt(2 * t) - 1) / t,
+        lambda t: t * mp.sqrt(2 * t) / mp.acosh(1 + t), mpf(0), mpf("0.5431"), (4, 11)),
+    Fit("ATANH", "atanh(r) = r + r*z*P(z), z = r*r, |r| <= 1/2",
+        *odd(mp.atanh), mpf(0), mpf("0.25"), (5, 13)),
+    Fit("LOG2", "log2((1 + q)/(1 - q)) = 2/log(2) * (q + q*s/3) + q*s*s*P(s), s = q*q, |q| <= 1/5",
+        lambda s: (2 * mp.atanh(mp.sqrt(s)) / mp.sqrt(s) - 2 - 2 * s / 3) / mp.log(2) / s**2,
+        lambda s: s**2 * mp.log(2) * mp.sqrt(s) / 2 / mp.atanh(mp.sqrt(s)),
+        mpf(0), mpf("0.04001"), (2, 8)),
 )  # fmt: skip
 SUMS = {
     "TWO_PI": (2 * mp.pi, 2),
@@ -175,6 +213,8 @@ SUMS = {
     "LOG2_E": (1 / mp.log(2), 2),
     "LOG10_E": (1 / mp.log(10), 2),
     "LOG10_2": (mp.log10(2), 2),
+    "TWO_LOG2_E": (2 / mp.log(2), 2),
+    "TWO_THIRDS_LOG2_E": (2 / mp.log(2) / 3, 2),
 }
 
 
@@ -199,6 +239,13 @@ def inverse_two_pi(bits: int) -> list[str]:
     return [digits[i : i + 80] for i in range(0, len(digits), 80)]
 
 
+def entry(spec: Fit, bits: int) -> list[str]:
+    """Return the lines of one polynomial in the table."""
+    coefficients, error = fit(spec, bits)
+    numbers = [f"        {number(c, bits)}," for c in coefficients]
+    return [f"    {bits}: (  # error 2**{error:.1f}", *numbers, "    ),"]
+
+
 def table() -> str:
     """Return the text of the module of coefficients."""
     lines = [
@@ -207,14 +254,12 @@ def table() -> str:
         "Written by tools/fit_polynomials.py; the error is the largest one of the polynomial itself,",
         'relative to the function, before any rounding of the evaluation.\n"""',
     ]
-    for spec in SPECS:
-        lines += ["", f"# {spec.text}", f"{spec.name} = {{"]
-        for bits in (32, 64):
-            coefficients, error = fit(spec, bits)
-            numbers = [number(c, bits) for c in coefficients]
-            lines += [f"    {bits}: (  # error 2**{error:.1f}"]
-            lines += [f"        {n}," for n in numbers]
-            lines += ["    ),"]
+    for name, specs in groupby(SPECS, key=lambda spec: spec.name):
+        rows = list(specs)
+        lines += ["", *[f"# {spec.text}" for spec in rows], f"{name} = {{"]
+        for spec in rows:
+            for bits, degree in zip((32, 64), spec.degrees, strict=True):
+                lines += entry(spec, bits) if degree is not None else []
         lines += ["}"]
     lines += ["", "# constants as sums of floats"]
     for name, (value, terms) in SUMS.items():

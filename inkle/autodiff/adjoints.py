@@ -158,7 +158,7 @@ def scatter_add(base: Node, values: Node, indices: list[Node], spec: tuple[int, 
 
 def _scatter(node: Node, g: Node) -> Parts:
     combine, spec = node.arg
-    base, values, *indices = node.src
+    _, values, *indices = node.src
     if combine is ops.ADD:
         parts = g, tensor.gather(g, indices, spec)
     elif combine is None:

@@ -1,8 +1,8 @@
 """Random tensor programs: graphs over PARAM leaves, with data.
 
 A program is built from a seed, node by node, and evaluated along the way: a node is dropped where
-different right answers would be too far apart to be compared (a rounded value that decides a branch,
-numbers that grow without end). Data are mostly small integers, so that most results are exact.
+different right answers would be too far apart to be compared (a rounded value that decides a
+branch, numbers that grow without end). Data are mostly small integers: most results are exact.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from inkle.errors import InkleError
 from inkle.ir import dtype as dt
 from inkle.ir import forms, tensor
 from inkle.ir.dtype import DType, Kind
-from inkle.ir.node import Node, Shape, toposort
+from inkle.ir.node import Node, Shape, intern, toposort
 
 MOST_ELEMENTS = 1 << 13  # of one value
 DTYPES = (
@@ -73,7 +73,7 @@ def _rebuilt(node: Node, src: tuple[Node, ...]) -> Node:
     from_constructor = forms.CONTIGUOUS, forms.DETACH
     if node.op in from_constructor:  # these vanish on some sources
         return tensor.contiguous(src[0]) if node.op is forms.CONTIGUOUS else tensor.detach(src[0])
-    return tensor.intern(node.op, node.dtype, src, node.arg, node.shape)
+    return intern(node.op, node.dtype, src, node.arg, node.shape)
 
 
 def random_data(random: Random, dtype: DType, shape: Shape) -> Array:
@@ -128,16 +128,16 @@ class Generator:
 
     def of(self, dtype: DType, shape: Shape) -> Node:
         """Return some value of this dtype and shape."""
-        exact = [node for node in self.pool if node.dtype is dtype and node.shape == shape]
+        same = [node for node in self.pool if node.dtype is dtype]
+        exact = [node for node in same if node.shape == shape]
         choice = self.random.random()
         if exact and choice < 0.5:
             return self.random.choice(exact)
-        if choice < 0.7:
-            return self.leaf(dtype, shape)
-        same = [node for node in self.pool if node.dtype is dtype]
-        if not same or choice > 0.95:
+        if same and choice < 0.75:
+            return fitted(self, self.random.choice(same[-5:]), shape)
+        if choice > 0.95:
             return tensor.full(self.random.choice([0, 1, 2]), dtype, shape)
-        return fitted(self, self.random.choice(same), shape)
+        return self.leaf(dtype, shape)
 
     def indices(self, shape: Shape, n: int) -> Node:
         """Return integers, most of which are positions in an axis of length `n`."""
@@ -188,6 +188,6 @@ class Generator:
         return program_of(list(dict.fromkeys(outputs)), self.leaves)
 
 
-def random_program(seed: int, size: int = 8) -> Program:
+def random_program(seed: int, size: int = 10) -> Program:
     """Return the program of this seed, with about `size` steps."""
     return Generator(seed).run(size)

@@ -101,7 +101,7 @@ def from_integers(array: Array, dtype: DType) -> Array:
         return round_to(wide, dtype)
     wide = array.astype(np.float64)  # may be inexact: then the last bit is set
     back = np.array([int(x) for x in wide.ravel()], object).reshape(array.shape)
-    error = np.sign((array.astype(object) - back).astype(np.float64))
+    error = np.sign(np.asarray(array.astype(object) - back, np.float64))
     return round_to(_to_odd(wide, error), dtype)
 
 

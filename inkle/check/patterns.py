@@ -1,4 +1,4 @@
-"""Pieces of random tensor programs: every operation of the tensor form, and the shapes of real code.
+"""Pieces of random tensor programs: every operation of the tensor form, and patterns of real code.
 
 Each maker takes the workshop (random numbers, and values made so far) and returns a node, or None
 where it does not apply. Those that need a certain shape ask the workshop to `fit` a value to it,

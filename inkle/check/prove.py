@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -23,7 +23,7 @@ from inkle.check.domains import (
     leaves_of,
     small_domains,
 )
-from inkle.check.z3_algebra import Translation, refute
+from inkle.check.z3_algebra import BITWISE, Translation, refute
 from inkle.ir import forms, ops
 from inkle.ir.algebra import fold
 from inkle.ir.bounds import bounds
@@ -223,8 +223,7 @@ def _integers_suffice(claim: Claim) -> bool:
     nodes = _nodes(claim)
     if not any(node.dtype.is_integer for node in nodes):
         return False
-    bitwise = (ops.AND, ops.OR, ops.XOR, ops.NOT, ops.SHL, ops.SHR, ops.BITCAST)
-    return not any(node.op in bitwise and node.dtype.is_integer for node in nodes)
+    return not any(node.op in BITWISE and node.dtype.is_integer for node in nodes)
 
 
 def _for_each_constant(claim: Claim) -> Verdict | None:
@@ -281,6 +280,3 @@ def _specialised(claim: Claim, mapping: dict[Node, Node]) -> Claim | None:
     if condition is not None and bounds(condition)[1] == 0:
         return None
     return Claim(claim.rule, claim.dtype, folded[0], folded[1], condition)
-
-
-Prover = Callable[[AnyRule], Verdict]

@@ -28,6 +28,7 @@ try:
 except ImportError:
     z3 = None
 
+BITWISE = frozenset({ops.AND, ops.OR, ops.XOR, ops.NOT, ops.SHL, ops.SHR, ops.BITCAST})
 Term = Any  # a Z3 expression; the package has no types
 
 
@@ -46,15 +47,19 @@ class Translation:
 
     Args:
         as_integers: read fixed-width values as wrapped unbounded integers instead of bit-vectors.
+        opaque: take operations on bits, which integers do not have, as unknown values within their
+            bounds: good for proofs, not for counterexamples.
 
     Attributes:
         limits: what holds for the variables: ranges lie within their extents, and so on.
         variables: the free variables, by node.
     """
 
-    def __init__(self, *, as_integers: bool) -> None:
+    def __init__(self, *, as_integers: bool, opaque: bool = False) -> None:
         require_z3()
+        self.context = z3.Context()  # of its own, so that earlier proofs have no influence
         self.as_integers = as_integers
+        self.opaque = opaque
         self.limits: list[Term] = []
         self.variables: dict[Node, Term] = {}
         self._terms: dict[Node, Term] = {}
@@ -78,7 +83,13 @@ class Translation:
                 self._terms[top] = self._translate(top)
         return self._terms[node]
 
+    def outside(self, index: Term, size: int) -> Term:
+        """Return the term that says that `index` is not one of 0 .. size - 1."""
+        return z3.Or(index < 0, index >= size)
+
     def _is_followed(self, node: Node) -> bool:
+        if self.opaque and node.op in BITWISE and node.dtype is not bool_:
+            return False
         return node.op.is_elementwise and not any(source.dtype.is_float for source in node.src)
 
     def _extents(self, node: Node) -> tuple[Node, ...]:
@@ -108,17 +119,20 @@ class Translation:
 
     def _literal(self, node: Node) -> Term:
         if node.dtype is bool_:
-            return z3.BoolVal(node.arg)
-        if node.dtype.kind is Kind.INDEX or self.as_integers:
-            return z3.IntVal(node.arg)
-        return z3.BitVecVal(node.arg, node.dtype.bits)
+            return z3.BoolVal(node.arg, self.context)
+        return self._number(node.arg, node.dtype)
+
+    def _number(self, value: int, dtype: DType) -> Term:
+        if dtype.kind is Kind.INDEX or self.as_integers:
+            return z3.IntVal(value, self.context)
+        return z3.BitVecVal(value, dtype.bits, self.context)
 
     def _variable(self, node: Node) -> Term:
         name = f"v{len(self.variables)}"
         if node.dtype is bool_:
-            term = z3.Bool(name)
+            term = z3.Bool(name, self.context)
         elif node.dtype.kind is Kind.INDEX or self.as_integers:
-            term = z3.Int(name)
+            term = z3.Int(name, self.context)
             low, high = bounds(node)
             if low is not None:
                 self.limits.append(term >= low)
@@ -127,7 +141,7 @@ class Translation:
             if node.op is forms.RANGE:
                 self.limits.append(term < self._terms[node.src[0]])
         else:
-            term = z3.BitVec(name, node.dtype.bits)
+            term = z3.BitVec(name, node.dtype.bits, self.context)
         self.variables[node] = term
         return term
 
@@ -163,7 +177,7 @@ class _Algebra:
 
     # fmt: off
     def like(self, _: Term, value: int) -> Term: return value
-    def isnan(self, _: Term) -> Term: return z3.BoolVal(False)
+    def isnan(self, a: Term) -> Term: return z3.BoolVal(False, a.ctx)  # noqa: FBT003
     def equal(self, a: Term, b: Term) -> Term: return a == b
     def not_equal(self, a: Term, b: Term) -> Term: return a != b
     def less(self, a: Term, b: Term) -> Term: return a < b
@@ -190,7 +204,7 @@ class IntegerAlgebra(_Algebra):
 
     def truncdiv(self, a: Term, b: Term) -> Term:
         """Quotient towards zero, 0 if b is 0; Z3 rounds so that the remainder is not negative."""
-        b = z3.IntVal(b) if isinstance(b, int) else b
+        b = z3.IntVal(b, a.ctx) if isinstance(b, int) else b
         return z3.If(b == 0, 0, z3.If(a >= 0, a / b, -(-a / b)))
 
     def invert(self, a: Term) -> Term:
@@ -219,7 +233,7 @@ class BitAlgebra(_Algebra):
     def truncdiv(self, a: Term, b: Term) -> Term:
         """Quotient towards zero; 0 if b is 0."""
         quotient = a / b if self.signed else z3.UDiv(a, b)
-        return z3.If(b == 0, z3.BitVecVal(0, self.bits), quotient)
+        return z3.If(b == 0, z3.BitVecVal(0, self.bits, b.ctx), quotient)
 
     def _count(self, b: Term) -> Term:
         return b & (self.bits - 1)
@@ -263,7 +277,8 @@ def refute(claims: Iterable[Term], steps: int) -> tuple[str, Any]:
         ("none", None) if there are none for certain, ("found", model), or ("unknown", reason).
     """
     require_z3()
-    solver = z3.Solver()
+    claims = list(claims)
+    solver = z3.Solver(ctx=claims[0].ctx)
     solver.set("rlimit", steps)
     solver.add(*claims)
     verdict = solver.check()

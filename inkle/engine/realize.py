@@ -47,7 +47,10 @@ def canonicalize(outputs: Sequence[Node]) -> tuple[tuple[Node, ...], list[Node]]
         elif expanded and node.op is forms.DETACH:
             done[node] = done[node.src[0]]  # a matter of gradients only
         elif expanded or not node.src:
-            done[node] = rebuild(node, tuple([done[source] for source in node.src]))
+            new = rebuild(node, tuple([done[source] for source in node.src]))
+            if new.origin is None:
+                new.origin = node.origin
+            done[node] = new
         else:
             stack.append((node, True))
             stack.extend([(source, False) for source in reversed(node.src) if source not in done])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from inkle.errors import DTypeError, ShapeError
+from inkle.errors import DTypeError, OptionError, ShapeError
 from inkle.nn import init
 from inkle.tensor import Tensor
 from inkle.tensor.arguments import check_choice, check_pair
@@ -169,7 +169,7 @@ class Dropout:
 
     def __init__(self, p: float = 0.5) -> None:
         if not 0 <= p <= 1:
-            raise ShapeError(f"Dropout needs a probability from 0 to 1, got {p}")
+            raise OptionError(f"Dropout needs a probability from 0 to 1, got {p}")
         self.p = p
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from inkle.ir import forms, ops
 from inkle.ir.bounds import bounds
 from inkle.ir.dtype import Kind
-from inkle.ir.node import Node
+from inkle.ir.node import Node, toposort
 from inkle.rewrite.affine import SUMS, Affine, Direction, affine_of
 
 Bounds = tuple[int | None, int | None]
@@ -45,9 +45,19 @@ class Known:
             return bounds(node)
         found = self._memo.get(node)
         if found is None:
-            within = self.span(affine_of(node)) if node.op in SUMS else self._atom(node)
-            found = self._memo[node] = intersect(within, bounds(node))
+            for each in toposort((node,)):  # sources first: deep expressions do not recurse
+                if each.dtype.kind is Kind.INDEX and each not in self._memo:
+                    self._memo[each] = intersect(self._narrowed(each), bounds(each))
+            found = self._memo[node]
         return found
+
+    def _narrowed(self, node: Node) -> Bounds:
+        """Return what facts say about `node`, whose sources are in the memo."""
+        if node.op in SUMS:
+            total = affine_of(node)
+            if node not in total.terms:
+                return self.span(total)
+        return self._atom(node)
 
     def span(self, total: Affine) -> Bounds:
         """Return the bounds of a sum."""

@@ -83,6 +83,8 @@ class Builder:
         op = node.op
         if demand.is_loaded:
             return self._load(demand)
+        if demand.is_passed_on:
+            return self._linked(demand.links[0])
         if op.is_elementwise:
             src = tuple([self._linked(link) for link in demand.links])
             if op is ops.CAST or op is ops.BITCAST:
@@ -185,7 +187,10 @@ class Builder:
         return replace(a, self._mapping, _same)
 
     def _sum(self, a: Affine) -> Sum:
-        return Sum({self._atom(atom): k for atom, k in a.terms}, a.offset)
+        total = Sum({}, a.offset)
+        for atom, k in a.terms:  # different atoms may turn out to be one value
+            total = total.plus(Sum({self._atom(atom): k}, 0))
+        return total
 
     def _atom(self, atom: object) -> Node:
         if isinstance(atom, Loop):

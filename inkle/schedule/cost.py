@@ -6,9 +6,10 @@ Rough on purpose: decisions hang on factors, not on percents. Measured on a 3.6 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
 from inkle.ir import forms, ops
 from inkle.ir.node import Node
@@ -55,24 +56,38 @@ HEAVY: dict[Op, float] = {
     ops.ACOSH: 30.0, ops.ATANH: 30.0, ops.ERF: 25.0, ops.ERFC: 35.0, ops.POW: 45.0,
 }  # fmt: skip
 LIMIT = 1e12
+MOST_LEAVES = 24  # told apart in one expression
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What one element of a node takes to compute from memory.
+class Work(NamedTuple):
+    """What it takes to compute a node from memory.
 
     Attributes:
-        flops: arithmetic operations.
-        bytes: bytes read, those of broadcast values shared out over the elements.
+        flops: arithmetic operations per element.
+        leaves: the stored nodes that are read.
+        bytes: of these, all in all.
     """
 
     flops: float
-    bytes: float
+    leaves: frozenset[Node]
+    bytes: int
+
+    def bytes_each(self, size: int) -> float:
+        """Return the bytes read per element of a node of `size` elements."""
+        return self.bytes / max(1, size)
+
+
+NO_WORK = Work(0.0, frozenset(), 0)
 
 
 def size_of(node: Node) -> int:
     """Return the number of elements."""
     return prod(node.shape)
+
+
+def bytes_of(node: Node) -> int:
+    """Return the size in memory."""
+    return prod(node.shape) * node.dtype.itemsize
 
 
 def reduced_extent(node: Node) -> int:
@@ -81,32 +96,76 @@ def reduced_extent(node: Node) -> int:
     return prod([shape[axis] for axis in node.arg[1]])
 
 
-def work_of(order: Sequence[Node]) -> dict[Node, Work]:
-    """Return the work per element of every node (`order`: sources first).
+def work_of(order: Sequence[Node], stored: Collection[Node]) -> dict[Node, Work]:
+    """Return the work of every node (`order`: sources first).
 
-    Reductions, scatters and updates count as stored: they cost a load.
+    Reductions, scatters, updates and what is in `stored` count as stored.
     """
     found: dict[Node, Work] = {}
     for node in order:
         op = node.op
         if op in (forms.CONST, forms.ARANGE, forms.VARIABLE):
-            found[node] = Work(0.0, 0.0)
-        elif op.is_elementwise:
-            flops, read = HEAVY.get(op, 1.0), 0.0
-            for source in node.src:
-                work = found[source]
-                flops += work.flops
-                read += work.bytes
-            found[node] = Work(min(flops, LIMIT), min(read, LIMIT))
-        elif op in forms.MOVEMENT or op is forms.DETACH:
+            found[node] = NO_WORK
+        elif op.is_elementwise and node not in stored:
+            found[node] = work_here(node, found)
+        elif op is forms.EXPAND:
             work = found[node.src[0]]
-            share = size_of(node.src[0]) / max(1, size_of(node)) if op is forms.EXPAND else 1.0
-            found[node] = Work(work.flops * share, work.bytes * share) if share != 1.0 else work
+            share = size_of(node.src[0]) / max(1, size_of(node))
+            found[node] = work._replace(flops=work.flops * share)
+        elif op in forms.MOVEMENT or op is forms.DETACH:
+            found[node] = found[node.src[0]]
         elif op is forms.CAT or op is forms.GATHER:
-            works = [found[source] for source in node.src]
-            found[node] = Work(sum(w.flops for w in works) + 2.0, sum(w.bytes for w in works))
+            found[node] = _joined(2.0, [found[source] for source in node.src])
         else:
-            found[node] = Work(0.0, node.dtype.itemsize)
+            found[node] = Work(0.0, frozenset((node,)), bytes_of(node))
+    return found
+
+
+def work_here(node: Node, found: dict[Node, Work]) -> Work:
+    """Return the work of an elementwise node, given that of its sources."""
+    return _joined(HEAVY.get(node.op, 1.0), [found[source] for source in node.src])
+
+
+def _joined(flops: float, works: list[Work]) -> Work:
+    """Return the work of an operation on distinct sources; a leaf that both read is read once."""
+    works = [work for i, work in enumerate(works) if work not in works[:i]]
+    flops = min(LIMIT, flops + sum([work.flops for work in works]))
+    if len(works) == 1:
+        return works[0]._replace(flops=flops)
+    leaves = frozenset().union(*[work.leaves for work in works])
+    if len(leaves) > MOST_LEAVES:
+        return Work(flops, works[0].leaves, max([work.bytes for work in works]) * 2)
+    return Work(flops, leaves, sum([bytes_of(leaf) for leaf in leaves]))
+
+
+def carried(order: Sequence[Node], contractions: set[Node], outputs: set[Node]) -> set[Node]:
+    """Return elementwise nodes through which alone the result of a contraction reaches the rest.
+
+    If such a node is not computed where the contraction is, the contraction has to be stored, which
+    takes as much memory as the node itself. Relu of a convolution plus a bias is one, although the
+    sum is used twice: in the comparison and in the selection.
+    """
+    users = dict.fromkeys(outputs, 1)
+    for node in order:
+        for source in set(node.src):
+            users[source] = users.get(source, 0) + 1
+    below: dict[Node, Node] = {}  # the contraction whose result a node carries, with others
+    uses: dict[Node, int] = {}  # for a contraction: uses of its result and of what carries it
+    found: set[Node] = set()
+    for node in order:
+        if node.op is forms.REDUCE and node in contractions:
+            below[node] = node
+            uses[node] = users.get(node, 0)
+        elif node.op.is_elementwise or node.op is forms.RESHAPE or node.op is forms.PERMUTE:
+            sources = [source for source in dict.fromkeys(node.src) if source in below]
+            if not sources or any(below[s] is not below[sources[0]] for s in sources):
+                continue
+            contraction = below[sources[0]]
+            uses[contraction] += users.get(node, 0) - len(sources)
+            if uses[contraction] == users.get(node, 0):
+                found.add(node)
+            if node not in found or users.get(node, 0) == 1:  # else it will be in memory itself
+                below[node] = contraction
     return found
 
 
@@ -116,10 +175,9 @@ def contractions_of(order: Sequence[Node]) -> set[Node]:
     A contraction sums products of two values that vary along different axes, so that every element is
     used many times (matmul, convolution).
     """
-    varying: dict[Node, frozenset[int]] = {}
+    varying = varying_axes(order)
     found: set[Node] = set()
     for node in order:
-        varying[node] = _varying(node, varying)
         if node.op is forms.REDUCE and node.arg[0] is ops.ADD:
             body = node.src[0]
             while body.op in forms.MOVEMENT or body.op is ops.CAST:
@@ -131,6 +189,14 @@ def contractions_of(order: Sequence[Node]) -> set[Node]:
                 if left - right and right - left:
                     found |= {node, body}
     return found
+
+
+def varying_axes(order: Sequence[Node]) -> dict[Node, frozenset[int]]:
+    """Return the axes along which each node may vary; `order` has sources first."""
+    varying: dict[Node, frozenset[int]] = {}
+    for node in order:
+        varying[node] = _varying(node, varying)
+    return varying
 
 
 def _varying(node: Node, varying: dict[Node, frozenset[int]]) -> frozenset[int]:

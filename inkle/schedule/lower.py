@@ -14,8 +14,9 @@ from inkle.errors import InternalError
 from inkle.ir import forms, ops
 from inkle.ir.node import Node, Shape, const, toposort
 from inkle.schedule import mutation
-from inkle.schedule.cost import Facts, contractions_of, size_of, work_of
+from inkle.schedule.cost import Facts, size_of
 from inkle.schedule.index import ZERO, Affine, Computed, Gate, Loop, depth_of, joined, needed, shift, single
+from inkle.schedule.layout import layouts_of
 from inkle.schedule.movement import MOVES, Index, reindex, within
 from inkle.schedule.nest import Demand, Link, Nest, Storage, Store, new_nest
 from inkle.schedule.place import Placer
@@ -52,7 +53,8 @@ class Planner:
         self.homes: dict[Node, list[Nest]] = {}
         self.storage: dict[Node, Storage] = {}
         self.forced: dict[Node, str] = dict.fromkeys(outputs, "output")
-        self.placer = Placer(facts, work_of(self.order), contractions_of(self.order))
+        self.placer = Placer(facts, self.order, self.outputs)
+        self.layouts = layouts_of(self.order, self.placer.contractions)
         self._demands: dict[Node, dict[object, Demand]] = {}
         self._numbers = 0
         self._nest_numbers = 0
@@ -125,7 +127,7 @@ class Planner:
     def _visit(self, node: Node, demands: list[Demand]) -> None:
         if node.op in LEAVES and node not in self.forced:
             return
-        joins = len(demands) == 1 and self.placer.may_join(demands[0])
+        joins = node.op is forms.REDUCE and bool(demands) and self.placer.may_join(demands)
         if node in self.forced or not joins:
             for demand in demands:
                 demand.outer = None
@@ -141,6 +143,7 @@ class Planner:
         storage = self.storage.setdefault(node, Storage(node.dtype, size_of(node)))
         storage.is_output = storage.is_output or node in self.outputs
         demands, writer = mutation.take_over(self, node, demands)
+        layout = None if storage.is_output or writer is not None else self.layouts.get(node)
         if node.op in SPECIAL:
             self.homes[node] = mutation.LOWER[node.op](self, node, reason)
         elif node.op is forms.CAT:
@@ -152,11 +155,13 @@ class Planner:
             else:
                 nest = self.add_nest(node.shape, reason)
                 tapped = Demand(node, nest, node.shape, nest.index, ())
+            tapped.layout = layout
             self.expand(tapped)
             tapped.nest.stores.append(Store(node, tapped.position(), Link((), tapped)))
             self.homes[node] = [tapped.nest]
         for demand in demands:
             demand.is_loaded = True
+            demand.layout = layout
             demand.nest.loaded[node] = demand.nest.loaded.get(node, 0) + 1
             demand.nest.before.update(self.homes[node])
         if writer is not None:

@@ -15,7 +15,7 @@ from inkle.ir.dtype import DType
 from inkle.ir.node import Node, Shape
 from inkle.ir.op import Op
 from inkle.schedule.index import NONE, Affine, Atom, Atoms, Gate, Loop, loops_of, single
-from inkle.schedule.movement import Index, flatten
+from inkle.schedule.movement import Index, flatten, reindex
 
 TILE = 32  # points of a register tile that share one evaluation of an operand
 
@@ -37,23 +37,26 @@ class Demand:
         index: coordinates in `view`.
         gate: where the index is sure to be inside `view`; empty if it always is.
         is_loaded: read from memory (else computed in place from `links`).
+        is_passed_on: the only link is the value itself, which the same kernel stores.
         links: sources, once computed inline; for CAT, one per part.
         choices: for CAT, the condition under which each part but the last is chosen.
         loops: ranges of a REDUCE.
         outer: the REDUCE directly around this one, if they may become one.
+        layout: axes of the node from outer to inner, if it is not stored row major.
         users: how many links lead here.
         update: the in-place write that wants this value as its initial contents.
         share: of its points, one in so many lies inside the gates around it.
     """
 
     __slots__ = (
-        "choices", "gate", "index", "is_loaded", "links", "loops", "nest", "node", "outer", "share",
+        "choices", "gate", "index", "is_loaded", "is_passed_on", "layout", "links", "loops", "nest", "node", "outer", "share",
         "update", "users", "view",
     )  # fmt: skip
 
     def __init__(self, node: Node, nest: Nest, view: Shape, index: Index, gate: Gate) -> None:
         self.node, self.nest, self.view, self.index, self.gate = node, nest, view, index, gate
-        self.is_loaded = False
+        self.is_loaded = self.is_passed_on = False
+        self.layout: tuple[int, ...] | None = None
         self.links: list[Link] = []
         self.choices: list[Gate] = []
         self.loops: list[Loop] = []
@@ -79,10 +82,13 @@ class Demand:
         loop = self.deepest()
         if loop is None:
             return 1
-        if not loop.is_contraction:
-            return loop.points
-        own = prod([each.extent for each in self.depends_on()])
-        return max(own, loop.points // TILE)
+        points = loop.points
+        if loop.is_contraction:
+            points = max(prod([each.extent for each in self.depends_on()]), points // TILE)
+        for condition in self.gate:
+            if condition.modulus:  # the loops will run over what counts only (`fold`)
+                points //= condition.modulus
+        return max(1, points)
 
     def is_in_contraction(self) -> bool:
         """Whether the value is an operand of a contraction."""
@@ -110,8 +116,12 @@ class Demand:
         return not self.gate and len(found) == len(loops) and set(found) == set(loops)
 
     def position(self) -> Affine:
-        """Return the row-major position of the element."""
-        return flatten(self.index, self.view)
+        """Return where the element is in memory."""
+        if self.layout is None:
+            return flatten(self.index, self.view)
+        shape = self.node.shape
+        index = reindex(self.index, self.view, shape)
+        return flatten([index[axis] for axis in self.layout], [shape[axis] for axis in self.layout])
 
 
 @dataclass(slots=True)

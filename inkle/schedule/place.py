@@ -17,26 +17,39 @@ from math import prod
 
 from inkle.ir import forms
 from inkle.ir.node import Node
-from inkle.schedule.cost import Facts, Work, reduced_extent, size_of
+from inkle.schedule.cost import (
+    Facts,
+    Work,
+    bytes_of,
+    carried,
+    contractions_of,
+    reduced_extent,
+    size_of,
+    work_here,
+    work_of,
+)
 from inkle.schedule.nest import Demand, Nest
 
 MAX_DEMANDS = 400  # of one nest: longer chains are cut, so that no kernel gets huge
 MAX_MEMORIES = 24  # arrays that one nest reads: registers hold their addresses
 MAX_PLACES = 48  # of one value
+IN_ONE_NEST = 0.6  # computing it again in one kernel needs no synchronisation, and finds data near
+SHORT = 16  # elements of a reduction that may be repeated, such as a pooling window
 WASTE = 1.6  # computing a value so many times per element is taken for granted (padding, halos)
 
 
 class Placer:
     """Decides, given what is known of the graph."""
 
-    def __init__(self, facts: Facts, work: dict[Node, Work], contractions: set[Node]) -> None:
+    def __init__(self, facts: Facts, order: Sequence[Node], outputs: set[Node]) -> None:
         self._facts = facts
-        self._work = work
-        self._contractions = contractions
+        self.contractions = contractions_of(order)
+        self._carried = carried(order, self.contractions, outputs)
+        self._work = work_of(order, self._carried)
 
     def is_contraction(self, node: Node) -> bool:
         """Whether `node` uses each element of its sources many times, or is the product there."""
-        return node in self._contractions
+        return node in self.contractions
 
     def why_store(self, node: Node, demands: Sequence[Demand]) -> str | None:
         """Return why `node` should be stored, or None to compute it wherever it is wanted."""
@@ -53,9 +66,12 @@ class Placer:
     # --- elementwise work, gathers, concatenations --------------------------------------------------
 
     def _why_store_pointwise(self, node: Node, demands: Sequence[Demand]) -> str | None:
-        work, size = self._work[node], size_of(node)
+        size = size_of(node)
+        work = self._work[node] if node not in self._carried else work_here(node, self._work)
         if self.is_contraction(node) and all(d.is_in_contraction() for d in demands):
             return None  # storing the products is what a contraction is there to avoid
+        if node in self._carried and not (len(demands) == 1 and self.is_epilogue(demands[0])):
+            return "the contraction below it would be stored instead"
         points = sum([demand.points() for demand in demands])
         if len(demands) == 1:
             demand = demands[0]
@@ -68,42 +84,40 @@ class Placer:
                 return f"operand of a contraction that would compute it {times:.0f} times"
         if node.op is forms.CAT and multiplied and len(node.src) > 2:
             return "pieces of an operand of a contraction"
-        inline = points * (work.flops * self._facts.flop + self._read(node, work.bytes, points))
-        store = self._cost_of_storing(node, demands, work, points)
+        inline = sum([self._cost_here(demand, work, size) for demand in demands])
+        if len({demand.nest for demand in demands}) == 1:
+            inline *= IN_ONE_NEST
+        store = self._cost_of_storing(node, demands, work)
         if inline <= store:
             return None
         return f"computing it {points / size:.1f} times per element costs more than storing it"
 
-    def _cost_of_storing(
-        self, node: Node, demands: Sequence[Demand], work: Work, points: int
-    ) -> float:
-        size, itemsize = size_of(node), node.dtype.itemsize
+    def _cost_here(self, demand: Demand, work: Work, size: int) -> float:
+        points = demand.points()
+        return points * work.flops * self._facts.flop + self._reading(work.bytes, points / size)
+
+    def _cost_of_storing(self, node: Node, demands: Sequence[Demand], work: Work) -> float:
+        size, total = size_of(node), bytes_of(node)
         nests = [d.nest for d in demands]
         free = next((d for d in demands if d.covers() and nests.count(d.nest) == 1), None)
-        reads = points - (free.points() if free is not None else 0)
-        per_element = work.flops * self._facts.flop + self._read(node, work.bytes, size)
-        write = self._facts.write if size * itemsize > self._facts.cache_bytes else self._facts.near
-        return (
-            size * (per_element + write * itemsize / 4)
-            + reads * self._read(node, itemsize, reads)
-            + (0.0 if free is not None else self._facts.launch)
-        )
+        write = self._facts.write if total > self._facts.cache_bytes else self._facts.near
+        cost = size * work.flops * self._facts.flop + self._reading(work.bytes, 1) + total / 4 * write
+        cost += sum([self._reading(total, d.points() / size) for d in demands if d is not free])
+        return cost + (0.0 if free is not None else self._facts.launch)
 
-    def _read(self, node: Node, bytes_each: float, points: float) -> float:
-        """Nanoseconds to read so many bytes, once per point: from memory the first time round."""
-        size = size_of(node)
-        if size * node.dtype.itemsize <= self._facts.cache_bytes:
-            return self._facts.near * bytes_each / 4
-        again = max(0.0, 1.0 - size * 2 / max(1.0, points)) if points > 4 * size else 0.0
-        cost = self._facts.far * (1 - again) + self._facts.near * again
-        return cost * bytes_each / 4
+    def _reading(self, total: int, times: float) -> float:
+        """Nanoseconds to read `total` bytes so many times: from memory the first time round."""
+        if total <= self._facts.cache_bytes:
+            return self._facts.near * total / 4 * times
+        first = min(times, 2.0)
+        return total / 4 * (self._facts.far * first + self._facts.near * (times - first))
 
     def _why_cut(self, demand: Demand, work: Work, node: Node) -> str | None:
         """A single use is free, unless the nest has grown too large."""
         nest = demand.nest
         if nest.size > MAX_DEMANDS and node.op.is_elementwise:
             return f"the kernel that uses it has {nest.size} values"
-        if len(nest.loaded) >= MAX_MEMORIES and work.bytes > node.dtype.itemsize:
+        if len(nest.loaded) >= MAX_MEMORIES and len(work.leaves) > 1:
             return f"the kernel that uses it reads {len(nest.loaded)} arrays"
         return None
 
@@ -111,7 +125,7 @@ class Placer:
 
     def _why_store_reduce(self, node: Node, demands: Sequence[Demand]) -> str | None:
         points = sum([demand.points() for demand in demands])
-        if len(demands) == 1 and demands[0].outer is not None:
+        if all(demand.outer is not None for demand in demands):
             return None  # joins the reduction around it
         if self.is_contraction(node):
             if len(demands) > 1:
@@ -124,21 +138,27 @@ class Placer:
         work, size, extent = self._work[node.src[0]], size_of(node), reduced_extent(node)
         if len(demands) == 1 and points <= WASTE * size:
             return None
-        one_pass = extent * (work.flops + 1.0) * self._facts.flop
-        inline = points * (one_pass + extent * self._facts.near * work.bytes / 4)
-        store = size * (one_pass + extent * self._read(node.src[0], work.bytes, 1))
-        store += self._facts.launch + size * self._facts.write + points * self._facts.near
+        each = extent * (work.flops + 1.0) * self._facts.flop  # nanoseconds of one element
+        inline = points * each + self._facts.near * work.bytes / 4 * points / size
+        store = size * (each + self._facts.write) + self._reading(work.bytes, 1)
+        store += self._facts.launch + points * self._facts.near
         if inline <= store:
             return None
-        return f"a reduction wanted {points / max(1, size):.1f} times per element"
+        return f"a reduction wanted {points / size:.1f} times per element"
 
-    @staticmethod
-    def may_join(demand: Demand) -> bool:
-        """Whether a sum inside a sum (with nothing but movement between) becomes one sum."""
-        if demand.outer is None or demand.users != 1:
+    def may_join(self, demands: Sequence[Demand]) -> bool:
+        """Whether a reduction inside another (with nothing but movement between) becomes one with it.
+
+        In several places, only a short one that is no contraction: it is computed again in each.
+        """
+        node = demands[0].node
+        if any(demand.outer is None or demand.users != 1 for demand in demands):
             return False
-        own = prod([loop.extent for loop in demand.depends_on()])
-        return own <= 2 * WASTE * size_of(demand.node) * demand.share
+        if len(demands) > 1 and (self.is_contraction(node) or reduced_extent(node) > SHORT):
+            return False
+        most = 2 * WASTE * size_of(node)
+        points = [prod([loop.extent for loop in d.depends_on()]) / d.share for d in demands]
+        return all(each <= most for each in points)
 
     @staticmethod
     def is_epilogue(demand: Demand) -> bool:
@@ -157,7 +177,7 @@ class Placer:
         work = demand.points() * reduced_extent(node)
         if max(work, nest.points) <= self._facts.small:
             return None if self._fits_prefixes(nest, loops & outputs) else "its loops are not the outer ones"
-        row = reduced_extent(node) * max(self._work[node.src[0]].bytes, node.dtype.itemsize)
+        row = self._work[node.src[0]].bytes / size_of(node)
         if row > self._facts.row_bytes:
             return f"a row of {row / 1024:.0f} KiB does not stay in cache"
         if prod([loop.extent for loop in loops & outputs]) < self._facts.chunks:

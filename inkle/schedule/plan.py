@@ -13,6 +13,9 @@ from inkle.schedule.cost import Facts, size_of
 from inkle.schedule.lower import Planner, stored_as
 from inkle.schedule.memory import in_order, place_temporaries
 from inkle.schedule.nest import Nest, Storage
+from inkle.schedule.split_contractions import split_contractions
+from inkle.schedule.prepare import prepare
+from inkle.schedule.siblings import fuse_siblings
 
 FACTS = Facts()
 
@@ -45,13 +48,14 @@ def schedule(outputs: Sequence[Node], *, facts: Facts = FACTS) -> Plan:
 
 def explain(outputs: Sequence[Node], *, facts: Facts = FACTS) -> tuple[Plan, list[Reason]]:
     """Return the plan of `outputs`, and for each launch why it is one of its own."""
-    roots = [stored_as(node) for node in outputs]
+    roots = [stored_as(node) for node in split_contractions(prepare(outputs, facts), facts)]
     planner = Planner(list(dict.fromkeys(roots)), facts)
     planner.run()
-    groups = [[nest] for nest in planner.nests if nest.is_live]
+    nests = [nest for nest in planner.nests if nest.is_live]
     rank = {node: i for i, node in enumerate(planner.order)}
-    ranks = {nest: max(rank[store.node] for store in nest.stores) for [nest] in groups}
-    groups = in_order(groups, ranks)
+    ranks = {nest: max(rank[store.node] for store in nest.stores) for nest in nests}
+    singles = in_order([[nest] for nest in nests], ranks)
+    groups = in_order(fuse_siblings([nest for [nest] in singles], facts), ranks)
     return _assemble(roots, planner, groups)
 
 

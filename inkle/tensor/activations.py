@@ -15,17 +15,28 @@ SQRT_2_OVER_PI = math.sqrt(2.0 / math.pi)
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et al. 2017
 
 
-def sigmoid(x: Node) -> Node:
-    """Return 1 / (1 + exp(-x)), with a finite exponential.
+def _above_underflow(x: Node) -> Node:
+    """Return x, but no number so low that exp(-x) is infinite.
 
-    exp(-x) = inf would give the right value, 0, and a gradient of 0 * inf = NaN.
+    An infinite exponential would give the right sigmoid, 0, and a gradient of 0 * inf = NaN.
     """
+    low = -709.0 if x.dtype.bits == 64 else -88.0  # exp(-low) is just below the largest float
+    return (x < low).where(low, x)
+
+
+def sigmoid(x: Node) -> Node:
+    """Return 1 / (1 + exp(-x)); floats of 16 bits compute in float32."""
     if x.dtype.bits == 16:
         return sigmoid(x.cast(float32)).cast(x.dtype)
-    low = (
-        -709.0 if x.dtype.bits == 64 else -88.0
-    )  # exp of the opposite is just below the largest float
-    return 1 / (1 + (-(x < low).where(low, x)).exp())
+    return 1 / (1 + (-_above_underflow(x)).exp())
+
+
+def silu(x: Node) -> Node:
+    """Return x * sigmoid(x), which tends to 0 at -inf."""
+    if x.dtype.bits == 16:
+        return silu(x.cast(float32)).cast(x.dtype)
+    bounded = _above_underflow(x)
+    return bounded / (1 + (-bounded).exp())
 
 
 def softplus(x: Node, threshold: float | None = None) -> Node:
@@ -104,8 +115,7 @@ class Activations(Functions):
 
     def silu(self) -> Self:
         """Return x * sigmoid(x)."""
-        x = self._float()
-        return self._new(x * sigmoid(x))
+        return self._new(silu(self._float()))
 
     def swish(self) -> Self:
         """Return x * sigmoid(x) (another name of `silu`)."""

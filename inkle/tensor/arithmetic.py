@@ -118,7 +118,7 @@ class Arithmetic(Core):
 
         Args:
             other: tensor or number.
-            rounding_mode: "floor" is `//`; "trunc" rounds towards zero; both keep integers integers.
+            rounding_mode: "floor" is `//`; "trunc" rounds towards zero. Both keep integers.
 
         Returns:
             Tensor of the common shape.
@@ -245,8 +245,8 @@ class Arithmetic(Core):
 
     __add__ = __radd__ = add
     __mul__ = __rmul__ = mul
-    __sub__, __truediv__, __floordiv__, __mod__, __pow__ = sub, div, floordiv, mod, pow
-    __neg__, __abs__ = neg, abs
+    __sub__, __truediv__, __floordiv__, __mod__ = sub, div, floordiv, mod
+    __pow__, __neg__, __abs__ = pow, neg, abs  # noqa: A003  (the methods are meant)
 
 
 def _floordiv(a: Node, b: Node) -> Node:
@@ -262,12 +262,21 @@ def _floormod(a: Node, b: Node) -> Node:
 
 
 def _fmod(a: Node, b: Node) -> Node:
-    """Return a - trunc(a / b) * b; the quotient, rounded up, may be one too large in size."""
-    quotient = (a / b).trunc()
-    # Where it is 0 the rest is a itself: 0 * inf would make NaN of 5 % inf.
-    rest = quotient.eq(0.0).where(a, (-quotient).fma(b, a))
+    """Return a - trunc(a / b) * b.
+
+    A quotient beyond the fraction's bits is a rounded one, so a second step takes what the first one
+    left: exact for float32 up to |a / b| = 2**48, for float64 up to 2**106. Its last unit may be one
+    too much, which shows as the wrong sign.
+    """
+    rest = _remainder_step(_remainder_step(a, b), b)
     overshot = rest.ne(0.0) & (rest < 0.0).ne(a < 0.0)
     return overshot.where(rest + (a < 0.0).where(-b.abs(), b.abs()), rest)
+
+
+def _remainder_step(a: Node, b: Node) -> Node:
+    quotient = (a / b).trunc()
+    # Where it is 0 the rest is a itself: 0 * inf would make NaN of 5 % inf.
+    return quotient.eq(0.0).where(a, (-quotient).fma(b, a))
 
 
 def _power(x: Node, exponent: Scalar) -> Node:

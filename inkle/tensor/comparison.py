@@ -68,7 +68,7 @@ class Comparison(Arithmetic):
             return self._new(tensor.full(False, bool_, node.shape))
         return self._new(node.ne(node))
 
-    def isinf(self, detect_positive: Flag = True, detect_negative: Flag = True) -> Self:
+    def isinf(self, *, detect_positive: Flag = True, detect_negative: Flag = True) -> Self:
         """Return where elements are infinite, of either sign or of the chosen one."""
         node = self._float()
         positive, negative = node.eq(float("inf")), node.eq(-float("inf"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Self
 
-from inkle.errors import DTypeError, ShapeError
+from inkle.errors import ShapeError
 from inkle.ir import ops, tensor
 from inkle.ir.node import Node
 from inkle.tensor.arguments import Flag, as_int, check_pair
@@ -194,8 +194,8 @@ class Convolution(Linear):
             stride: distance of windows; by default their size.
             dilation: distance of neighbouring elements of a window.
             padding: zeros around the image, at most half the window.
-            ceil_mode: keep windows that reach beyond the lower or right border; what lies beyond the
-                padding does not count.
+            ceil_mode: keep windows that reach beyond the lower or right border; what lies beyond
+                the padding does not count.
             count_include_pad: whether padding counts as zeros of the mean.
 
         Returns:
@@ -235,7 +235,7 @@ class Convolution(Linear):
         ceil_mode: Flag,
         limit: Sequence[int] | None = None,
     ) -> tuple[Node, tuple[int, int]]:
-        """Return the windows of the last two axes, (..., h, kernel h, w, kernel w), and their size."""
+        """Return windows of the last two axes, (..., h, kernel h, w, kernel w), and their size."""
         if len(x.shape) < 2:
             raise ShapeError(f"{what} needs at least two axes, got {x.shape}")
         size = check_pair(kernel_size, "kernel_size", least=1)
@@ -287,10 +287,6 @@ def _check_channels(x: Node, w: Node, groups: int) -> None:
 
 def _paddings(padding: Pair) -> list[tuple[int, int]]:
     """Return (low, high) of height and of width."""
-    if isinstance(padding, str):
-        raise DTypeError(
-            f"padding must be numbers, got {padding!r}; 'same' is a choice of nn.Conv2d"
-        )
     if not isinstance(padding, int) and len(padding) == 4:
         left, right, top, bottom = (as_int(p, "padding") for p in padding)
         if min(left, right, top, bottom) < 0:
@@ -306,9 +302,10 @@ def _correlate(views: Node, w: Node, groups: int, dtype: Any) -> Node:
     o = w.shape[0]
     per = c // groups
     if groups == 1:
-        full = (b, o, oh, ow, c, kh, kw)
-        image = tensor.reshape(tensor.permute(views, (0, 2, 4, 1, 3, 5)), (b, 1, oh, ow, c, kh, kw))
-        return contract(image, tensor.reshape(w, (1, o, 1, 1, c, kh, kw)), full, (4, 5, 6), dtype)
+        moved = tensor.permute(views, (0, 2, 4, 1, 3, 5))
+        image = tensor.reshape(moved, (b, 1, oh, ow, c, kh, kw))
+        weight = tensor.reshape(w, (1, o, 1, 1, c, kh, kw))
+        return contract(image, weight, (b, o, oh, ow, c, kh, kw), (4, 5, 6), dtype)
     split = tensor.reshape(views, (b, groups, per, oh, kh, ow, kw))
     image = tensor.reshape(
         tensor.permute(split, (0, 1, 3, 5, 2, 4, 6)), (b, groups, 1, oh, ow, per, kh, kw)

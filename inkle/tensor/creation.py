@@ -39,8 +39,8 @@ class Creation(Convolution):
 
         Args:
             data: number, nested list, NumPy array or tensor; always copied.
-            dtype: type of the elements. By default Python floats become float32, integers int64, and
-                arrays keep theirs.
+            dtype: type of the elements. By default Python floats become float32, integers int64,
+                and arrays keep theirs.
             device: where it lives; None: the default device.
             requires_grad: whether `backward()` accumulates a gradient for it.
 
@@ -190,10 +190,8 @@ class Creation(Convolution):
             raise ShapeError(f"arange needs finite bounds and a step other than 0, got {step}")
         whole = all(isinstance(x, int) for x in (first, last, step))
         length = max(0, int(-((first - last) // step)))
-        if dtype is None:
-            result = int64 if whole else float32
-        else:
-            result = as_dtype(dtype)
+        standard = int64 if whole else float32
+        result = standard if dtype is None else as_dtype(dtype)
         if whole:
             node = tensor.arange(length, int64)
             node = node * step if step != 1 else node
@@ -250,7 +248,7 @@ class Creation(Convolution):
         return self._new(tensor.broadcast_to(keep, node.shape).where(node, const(0, node.dtype)))
 
     def diag(self) -> Self:
-        """Return the (n, n) matrix with this vector as its diagonal, or the diagonal of a matrix."""
+        """Return the matrix with this vector as its diagonal, or the diagonal of a matrix."""
         if self.ndim == 2:
             return self.diagonal()
         if self.ndim != 1:

@@ -77,7 +77,8 @@ def as_dtype(dtype: DTypeLike) -> DType:
 
 
 __all__ = [
-    "ALIASES", "DType", "DTypeLike", "as_dtype", "bfloat16", "bool_", "bool", "char", "default_float",
-    "default_int", "double", "float", "float16", "float32", "float64", "half", "int", "int8", "int16",
-    "int32", "int64", "long", "promote", "short", "uchar", "uint8", "uint16", "uint32", "uint64",
+    "ALIASES", "DType", "DTypeLike", "as_dtype", "promote", "default_float", "default_int",
+    "bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+    "float16", "bfloat16", "float32", "float64",
+    "bool", "char", "short", "int", "long", "uchar", "half", "float", "double",
 ]  # fmt: skip

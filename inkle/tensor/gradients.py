@@ -22,7 +22,7 @@ class Gradients(Random):
 
     @property
     def requires_grad(self) -> bool:
-        """Whether gradients flow to this tensor: it is a leaf that wants them, or comes from one."""
+        """Whether gradients flow to this tensor: it is a leaf that wants them, or comes of one."""
         history = self._history
         if history is not None and history.owner:
             return True
@@ -35,8 +35,8 @@ class Gradients(Random):
     def requires_grad_(self, on: bool = True) -> Self:  # noqa: FBT002  (PyTorch's signature)
         """Let `backward()` accumulate a gradient for this tensor, or stop it.
 
-        The tensor becomes a leaf: gradients arrive here and flow no further. A tensor that comes from
-        other leaves has gradients already, and stays as it is.
+        The tensor becomes a leaf: gradients arrive here and flow no further. A tensor that comes
+        from other leaves has gradients already, and stays as it is.
 
         Raises:
             DTypeError: if it is not floating point.
@@ -69,8 +69,8 @@ class Gradients(Random):
         found = leaves.leaves_below(node)
         if not found:
             raise GradientError(
-                "backward: no tensor that requires a gradient is in reach; call requires_grad_() on "
-                "the parameters before using them (detach and no_grad cut the way, too)"
+                "backward: no tensor that requires a gradient is in reach; call requires_grad_() "
+                "on the parameters before using them (detach and no_grad cut the way, too)"
             )
         parts = gradient_nodes([node], [self._cotangent(gradient, "backward")], found)
         totals: dict[int, Node] = {}
@@ -140,8 +140,8 @@ class Gradients(Random):
             if total is None:
                 raise GradientError(
                     f"gradient: the tensor does not depend on target {number} of shape "
-                    f"{target.shape} (any more): detach, no_grad, an integer or a comparison cut the "
-                    f"way, or the target was changed or realised after it was used; "
+                    f"{target.shape} (any more): detach, no_grad, an integer or a comparison cut "
+                    f"the way, or the target was changed or realised after it was used; "
                     f"x.requires_grad_() before the first use keeps the way"
                 )
             results.append(target._new(total))
@@ -155,8 +155,8 @@ def value_and_grad(
 
     Args:
         function: takes tensors, returns a float tensor without axes (or with one element).
-        argnums: positions of the arguments to differentiate by; one gives one gradient, several give
-            a tuple.
+        argnums: positions of the arguments to differentiate by; one gives one gradient, several
+            give a tuple.
 
     Returns:
         Function with the same arguments, returning (value, gradient or gradients).

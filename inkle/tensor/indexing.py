@@ -1,8 +1,8 @@
 """Indexing: `x[...]` and `x[...] = v`.
 
 Slices, integers, None and Ellipsis make views; integer tensors (or lists, or NumPy arrays) gather
-elements. Rules are PyTorch's: an integer selects first, index tensors broadcast with each other, and
-their shape takes the place of the indexed axes if these are neighbours, else comes first.
+elements. Rules are PyTorch's: an integer selects first, index tensors broadcast with each other,
+and their shape takes the place of the indexed axes if these are neighbours, else comes first.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def parse(index: Any, x: Movement) -> Selection:
 
 
 def _range(each: slice, n: int) -> tuple[Slice, bool]:
-    """Return a slice of an axis of `n` as a range with a positive step, and whether to reverse it."""
+    """Return a slice of an axis of `n` with a positive step, and whether to reverse it."""
     try:
         start, stop, step = each.indices(n)
     except (TypeError, ValueError) as error:

@@ -32,8 +32,8 @@ class Linear(Reduction):
 
         Args:
             other: tensor of shape (..., k, n) or (k,).
-            dtype: accumulate and return in this dtype, e.g. int32 for int8 factors. By default floats
-                of 16 bits accumulate in float32, and the result has the dtype of the factors.
+            dtype: accumulate and return in this dtype, e.g. int32 for int8 factors. By default
+                floats of 16 bits accumulate in float32, and the result has the factors' dtype.
 
         Returns:
             (..., m, n) for factors (..., m, k) and (..., k, n); axes in front broadcast. A vector
@@ -154,19 +154,17 @@ def matmul_node(a: Node, b: Node, dtype: DType | None) -> Node:
         b = tensor.reshape(b, (*b.shape, 1))
     m, k = a.shape[-2:]
     if b.shape[-2] != k:
-        raise ShapeError(
-            f"matmul of {a.shape[1:] if row else a.shape} and {b.shape[:-1] if column else b.shape}: "
-            f"inner sizes {k} and {b.shape[-2]} differ"
-        )
+        left, right = a.shape[1:] if row else a.shape, b.shape[:-1] if column else b.shape
+        raise ShapeError(f"matmul of {left} and {right}: inner sizes {k} and {b.shape[-2]} differ")
     n = b.shape[-1]
     batch = broadcast_shape(a.shape[:-2], b.shape[:-2], "matmul")
     full = (*batch, m, n, k)
     ones = (1,) * (len(batch) - len(a.shape) + 2)
-    left = tensor.reshape(a, (*ones, *a.shape[:-2], m, 1, k))
-    order = list(range(len(b.shape) - 2)) + [len(b.shape) - 1, len(b.shape) - 2]
+    rows = tensor.reshape(a, (*ones, *a.shape[:-2], m, 1, k))
+    order = [*range(len(b.shape) - 2), len(b.shape) - 1, len(b.shape) - 2]
     ones = (1,) * (len(batch) - len(b.shape) + 2)
-    right = tensor.reshape(tensor.permute(b, order), (*ones, *b.shape[:-2], 1, n, k))
-    out = contract(left, right, full, (len(full) - 1,), dtype)
+    columns = tensor.reshape(tensor.permute(b, order), (*ones, *b.shape[:-2], 1, n, k))
+    out = contract(rows, columns, full, (len(full) - 1,), dtype)
     shape = (*batch, *(() if row else (m,)), *(() if column else (n,)))
     return tensor.reshape(out, shape)
 

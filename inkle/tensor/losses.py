@@ -52,7 +52,8 @@ class Losses(Normalization):
             A number, or losses of (batch, ...) for reduction "none".
 
         Raises:
-            ShapeError: if self is not (batch, classes, ...) or (classes,), or the target does not fit.
+            ShapeError: if self is not (batch, classes, ...) or (classes,), or the target does not
+                fit.
         """
         x = self._float()
         if not x.shape:
@@ -159,8 +160,8 @@ class Losses(Normalization):
     ) -> Node:
         """Return the loss of class numbers, given log-probabilities.
 
-        The chosen class is summed under a mask: the pass over the row is there anyway, and so is the
-        dense gradient; the compiler turns the mask into direct indexing where that is better.
+        The chosen class is summed under a mask: the pass over the row is there anyway, and so is
+        the dense gradient; the compiler turns the mask into direct indexing where that is better.
         """
         check_choice(reduction, REDUCTIONS, "reduction")
         n = logs.shape[axis]

@@ -151,7 +151,7 @@ class Movement(Activations):
         return self._new(tensor.reshape(node, final))
 
     def repeat_interleave(self, repeats: int, dim: int | None = None) -> Self:
-        """Return each element repeated `repeats` times along `dim` (None: of the flattened tensor)."""
+        """Return each element repeated `repeats` times along `dim` (None: flattened first)."""
         x = self.flatten() if dim is None else self
         axis = check_axis(0 if dim is None else dim, x.ndim, "repeat_interleave")
         (count,) = check_shape((repeats,), "repeat_interleave")
@@ -290,7 +290,7 @@ class Movement(Activations):
             ):
                 shapes = ", ".join(str(part.shape) for part in parts)
                 raise ShapeError(f"cat along axis {axis} needs equal other axes, got {shapes}")
-        return parts[0]._new(tensor.cat(nodes, axis))
+        return self._new(tensor.cat(nodes, axis))
 
     def stack(self, *others: Any, dim: int = 0) -> Self:
         """Return tensors of one shape joined along a new axis."""
@@ -302,11 +302,15 @@ class Movement(Activations):
         axis = check_axis(dim, len(shape) + 1, "stack")
         row = (*shape[:axis], 1, *shape[axis:])
         nodes = _same_dtype([part.node for part in parts])
-        return parts[0]._new(tensor.cat([tensor.reshape(node, row) for node in nodes], axis))
+        return self._new(tensor.cat([tensor.reshape(node, row) for node in nodes], axis))
 
     def split(self, sizes: int | Sequence[int], dim: int = 0) -> tuple[Self, ...]:
-        """Return views that divide axis `dim`: into pieces of one size (the last may be smaller), or
-        of the given sizes, which must add up to its length.
+        """Return views that divide axis `dim`.
+
+        Args:
+            sizes: one size for all pieces (the last may be smaller), or the size of each; these
+                must add up to the length of the axis.
+            dim: axis to divide.
         """
         axis = check_axis(dim, self.ndim, "split")
         n = self.shape[axis]
@@ -327,7 +331,7 @@ class Movement(Activations):
         return tuple(out)
 
     def chunk(self, chunks: int, dim: int = 0) -> tuple[Self, ...]:
-        """Return at most `chunks` views of equal size (the last may be smaller) along axis `dim`."""
+        """Return at most `chunks` views of equal size (the last may be smaller) along `dim`."""
         axis = check_axis(dim, self.ndim, "chunk")
         if as_int(chunks, "chunks") <= 0:
             raise ShapeError(f"chunk needs at least 1 chunk, got {chunks}")
@@ -367,7 +371,7 @@ class Movement(Activations):
         x = tensor.shrink(x, ndim - 2, max(-offset, 0) if length else 0,
                           max(-offset, 0) + length if length else 0)  # fmt: skip
         if not length:
-            return self._new(tensor.reshape(x, x.shape[:-2] + (0,)))
+            return self._new(tensor.reshape(x, (*x.shape[:-2], 0)))
         # x[i, j + i] moves the diagonal into a column.
         x = tensor.shear(x, ndim - 1, ndim - 2, 1)
         x = tensor.shrink(x, ndim - 1, max(offset, 0), max(offset, 0) + 1)
@@ -390,15 +394,15 @@ def windows(x: Node, axis: int, size: int, stride: int, dilation: int) -> Node:
 
 def pad_widths(padding: Widths, ndim: int) -> list[tuple[int, int]]:
     """Return one (low, high) pair per axis, in order."""
-    items = list(padding)
+    items: list[Any] = list(padding)
     if any(each is None or isinstance(each, (tuple, list)) for each in items):
         pairs = [(0, 0) if each is None else each for each in items]
         if len(pairs) != ndim or any(
             not isinstance(p, (tuple, list)) or len(p) != 2 for p in pairs
         ):
             raise ShapeError(f"pad needs {ndim} (low, high) pairs or None, got {items}")
-        return [(as_int(p[0], "pad width"), as_int(p[1], "pad width")) for p in pairs]  # type: ignore[index]  # checked above
-    numbers = [as_int(each, "pad width") for each in items]  # type: ignore[arg-type]  # no pairs left
+        return [(as_int(low, "pad width"), as_int(high, "pad width")) for low, high in pairs]
+    numbers = [as_int(each, "pad width") for each in items]
     if len(numbers) % 2 or len(numbers) > 2 * ndim:
         raise ShapeError(
             f"pad needs an even number of widths, at most {2 * ndim} for {ndim} axes; got {numbers}"

@@ -1,8 +1,8 @@
 """Tensors of random numbers.
 
-The state is a seed and the number of draws so far. A draw hands a fresh 64-bit key to the graph as a
-tiny buffer, so the kernels of two draws are the same; under a capture the key is filled in at every
-call.
+The state is a seed and the number of draws so far. A draw hands a fresh 64-bit key to the graph as
+a tiny buffer, so the kernels of two draws are the same; under a capture the key is filled in at
+every call.
 """
 
 from __future__ import annotations
@@ -177,7 +177,10 @@ class Random(Creation):
 
     @classmethod
     def glorot_uniform(cls, *shape: Any, **options: Any) -> Self:
-        """Return numbers spread evenly over ± sqrt(6 / (fan in + fan out)) (Glorot & Bengio 2010)."""
+        """Return numbers spread evenly over ± sqrt(6 / (fan in + fan out)).
+
+        Glorot & Bengio 2010, equation 16.
+        """
         sizes = check_shape(shape, "glorot_uniform")
         _need_axes(sizes, "glorot_uniform")
         return cls._symmetric(sizes, math.sqrt(6 / (sizes[0] + _fan_in(sizes))), **options)
@@ -191,7 +194,7 @@ class Random(Creation):
 
     @classmethod
     def kaiming_normal(cls, *shape: Any, a: float = 0.01, **options: Any) -> Self:
-        """Return normal numbers of standard deviation sqrt(2 / ((1 + a²) fan in)) (He et al. 2015)."""
+        """Return normal numbers of deviation sqrt(2 / ((1 + a²) fan in)) (He et al. 2015)."""
         sizes = check_shape(shape, "kaiming_normal")
         _need_axes(sizes, "kaiming_normal")
         return cls.normal(*sizes, std=math.sqrt(2 / ((1 + a * a) * _fan_in(sizes))), **options)

@@ -187,7 +187,7 @@ class Reduction(Indexing):
         """Return the smallest element along `axis`; NaN if there is one. See `max`."""
         return self._extreme(ops.MINIMUM, ops.AND, axis, dim, keepdim=keepdim, what="min")
 
-    amax, amin = max, min
+    amax, amin = max, min  # noqa: A003  (the methods are meant)
 
     def _extreme(
         self, op: Op, logical: Op, axis: Axes, dim: Axes, *, keepdim: Flag, what: str

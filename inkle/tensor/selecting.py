@@ -1,7 +1,7 @@
 """Reading and writing at computed places: gather, scatter, embedding, one-hot, sorting.
 
-Negative indices wrap once. Where an index that is only known at run time lies outside its axis, reads
-give 0 and writes are dropped.
+Negative indices wrap once. Where an index that is only known at run time lies outside its axis,
+reads give 0 and writes are dropped.
 """
 
 from __future__ import annotations
@@ -156,24 +156,25 @@ class Selecting(Gradients):
         return self._new(one_hot_node(self._index(self, "one_hot"), num_classes).cast(int64))
 
     def embedding(self, weight: Any) -> Self:
-        """Return row self[i] of `weight` for each element: (..., width) for a (rows, width) table."""
+        """Return row self[i] of the table `weight`, (rows, width), for each element."""
         if not isinstance(weight, Selecting) or weight.ndim != 2:
             raise ShapeError(f"embedding needs a table of two axes, got {weight!r:.60}")
         self._index(self, "embedding")
-        return weight[self]
+        return self._new(weight[self].node)
 
     # --- order ------------------------------------------------------------------------------------
 
     def argsort(self, dim: int = -1, *, descending: Flag = False) -> Self:
-        """Return the int64 places of the elements in order; equal ones keep theirs, NaN comes last
-        (first if `descending`).
+        """Return the int64 places of the elements in order along `dim`.
+
+        Equal elements keep their order; NaN comes last (first if `descending`).
         """
         return self._new(self._order(dim, descending=descending))
 
     def sort(self, dim: int = -1, *, descending: Flag = False) -> tuple[Self, Self]:
         """Return the elements in order along `dim`, and their places; see `argsort`."""
         places = self._new(self._order(dim, descending=descending))
-        return (self, places) if not self.shape else (self.gather(dim, places), places)
+        return self.gather(dim, places) if self.shape else self + 0, places
 
     def _order(self, dim: int, *, descending: Flag) -> Node:
         x = self.node

@@ -1,8 +1,8 @@
 """Stable sorting by ranks: blocks by counting, then merges by binary search.
 
 The rank of an element is the number of elements that come before it. Within a block it is one
-REDUCE. Two sorted neighbours of length L are merged by looking up, for each element, how many of the
-other half come before it: log2(L) steps of GATHERs. Every merge is one scatter of the places.
+REDUCE. Two sorted neighbours of length L are merged by looking up, for each element, how many of
+the other half come before it: log2(L) steps of GATHERs. Every merge is one scatter of the places.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class Tensor(Losses):
 
     # --- values -----------------------------------------------------------------------------------
 
-    def realize(self, *others: Tensor) -> Self:
+    def realize(self, *others: Any) -> Self:
         """Compute this tensor and `others`, together, now.
 
         Inside a captured function this does nothing: everything is computed when it is called.
@@ -60,7 +60,8 @@ class Tensor(Losses):
         """
         if current_trace() is not None:
             return self
-        pending = [each for each in (self, *others) if each._storage.current.op is not forms.BUFFER]
+        tensors: tuple[Tensor, ...] = (self, *others)
+        pending = [each for each in tensors if each._storage.current.op is not forms.BUFFER]
         found = realize_nodes([each._storage.current for each in pending])
         for each, leaf in zip(pending, found, strict=True):
             each._settle(leaf)
@@ -123,7 +124,7 @@ class Tensor(Losses):
 
     def data(self) -> memoryview:
         """Return the elements as a memoryview."""
-        return memoryview(self.numpy())
+        return self.numpy().data
 
     def __repr__(self) -> str:
         tail = f", dtype={self.dtype}" + (", requires_grad=True" if self._is_leaf() else "")

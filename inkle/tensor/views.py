@@ -10,7 +10,9 @@ UPDATE of the base wherever the steps allow it:
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from inkle.engine.storage import Storage, realized
 from inkle.errors import MutationError
@@ -59,9 +61,7 @@ class View:
 def apply_step(x: Node, step: Step) -> Node:
     """Return `x` moved by one step."""
     op, arg = step
-    build = _BUILD[op]
-    moved: Node = build(x, arg)
-    return moved
+    return _BUILD[op](x, arg)
 
 
 def apply_steps(x: Node, steps: tuple[Step, ...]) -> Node:
@@ -71,7 +71,7 @@ def apply_steps(x: Node, steps: tuple[Step, ...]) -> Node:
     return x
 
 
-_BUILD = {
+_BUILD: dict[Op, Callable[[Node, Any], Node]] = {
     forms.RESHAPE: tensor.reshape,
     forms.PERMUTE: tensor.permute,
     forms.EXPAND: tensor.expand,
@@ -135,7 +135,8 @@ def _undo(
             [_mirror(each, n) if i in arg else each
              for i, (each, n) in enumerate(zip(region, before.shape, strict=True))]
         )  # fmt: skip
-    assert op is forms.SLICE and isinstance(arg, tuple), op
+    assert op is forms.SLICE, op
+    assert isinstance(arg, tuple), arg
     inner = region or tuple([(0, n, 1) for n in after.shape])
     return values, tuple([_compose(a, b) for a, b in zip(arg, inner, strict=True)])
 

@@ -1,13 +1,28 @@
-"""Transcendental functions as graphs of primitive operations, with stated accuracy."""
+"""Transcendental functions as graphs of primitive operations, with measured accuracy.
+
+Each takes and gives float16, bfloat16, float32 or float64 nodes, is free of branches (so it runs in
+lanes), uses no operation beyond add .. fma, sqrt, trunc, comparison, selection and integers' bits, and
+treats infinities, NaN, -0.0 and subnormals as C's Annex F does. docs/accuracy.md has the largest error
+of each, docs/decisions/transcendentals.md the reasons.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from inkle.ir.node import Node
-from inkle.rules.transcendental import circular, error_function, exponential, logarithm
+from inkle.rules.transcendental import (
+    circular,
+    error_function,
+    exponential,
+    hyperbolic,
+    inverse_circular,
+    logarithm,
+    power,
+)
 
 DECOMPOSITIONS: dict[str, Callable[..., Node]] = {
+    "rsqrt": power.rsqrt,
     "exp": exponential.exp,
     "exp2": exponential.exp2,
     "expm1": exponential.expm1,
@@ -18,8 +33,17 @@ DECOMPOSITIONS: dict[str, Callable[..., Node]] = {
     "sin": circular.sin,
     "cos": circular.cos,
     "tan": circular.tan,
-    "sinh": exponential.sinh,
-    "cosh": exponential.cosh,
-    "tanh": exponential.tanh,
+    "asin": inverse_circular.asin,
+    "acos": inverse_circular.acos,
+    "atan": inverse_circular.atan,
+    "atan2": inverse_circular.atan2,
+    "sinh": hyperbolic.sinh,
+    "cosh": hyperbolic.cosh,
+    "tanh": hyperbolic.tanh,
+    "asinh": hyperbolic.asinh,
+    "acosh": hyperbolic.acosh,
+    "atanh": hyperbolic.atanh,
     "erf": error_function.erf,
+    "erfc": error_function.erfc,
+    "pow": power.pow,
 }

@@ -1,28 +1,19 @@
-"""exp, exp2, expm1 and the functions made of them: sinh, cosh, tanh.
+"""exp, exp2, expm1.
 
-All split x = n*ln(2) + r, |r| <= ln(2)/2 (Cody and Waite 1980), take a polynomial in r and scale by
+They split x = n*ln(2) + r, |r| <= ln(2)/2 (Cody and Waite 1980), take a polynomial in r and scale by
 2**n. `n` is rounded by adding `Format.shifter`, which leaves it in the low bits of the sum: shifted
 up by the width of the mantissa, those are the exponent of 2**n.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from inkle.ir.node import Node
-from inkle.rules.transcendental.coefficients import EXP2, EXPM1, SINH, TANH
-from inkle.rules.transcendental.formats import (
-    Format,
-    flip_sign,
-    format_of,
-    in_float32,
-    polynomial,
-    sign_bits,
-)
+from inkle.rules.transcendental.coefficients import EXP2, EXPM1
+from inkle.rules.transcendental.formats import Format, format_of, in_float32, polynomial
 
 LOG2_E = 1.4426950408889634
-TANH_EDGE = 0.5493061443340549  # tanh is 1/2: above, the ulp is that of the 1 it is taken from
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,39 +115,3 @@ def scaled_exp(x: Node, down: int) -> Node:
     form = format_of(x)
     r, shifted = split(x, form.bias - down)
     return polynomial((1.0, 1.0, *EXPM1[form.bits]), r) * power_of_two(shifted, form)
-
-
-def odd_polynomial(coefficients: Sequence[float], x: Node) -> Node:
-    """Return x + x*z*P(z), z = x*x."""
-    z = x * x
-    return (polynomial(coefficients, z) * z).fma(x, x)
-
-
-@in_float32
-def tanh(x: Node) -> Node:
-    """Return the hyperbolic tangent: 1 - 2/(exp(2|x|) + 1) with the sign of x, a polynomial near 0."""
-    bits = format_of(x).bits
-    a = x.abs()
-    twice = a + a
-    y = scaled_exp((twice > LIMITS[bits].minus_one).where(LIMITS[bits].minus_one, twice), 0)
-    y = (a < TANH_EDGE).where(odd_polynomial(TANH[bits], a), 1.0 - 2.0 / (y + 1.0))
-    return flip_sign(y, sign_bits(x))
-
-
-@in_float32
-def sinh(x: Node) -> Node:
-    """Return the hyperbolic sine: (y - 1/y) / 2, y = exp(|x|), with the sign of x."""
-    bits = format_of(x).bits
-    a = x.abs()
-    quarter = scaled_exp((a > LIMITS[bits].cosh_infinity).where(LIMITS[bits].cosh_infinity, a), 2)
-    y = (a < 1.0).where(odd_polynomial(SINH[bits], a), (quarter - 0.0625 / quarter) * 2.0)
-    return flip_sign(y, sign_bits(x))
-
-
-@in_float32
-def cosh(x: Node) -> Node:
-    """Return the hyperbolic cosine: (y + 1/y) / 2, y = exp(|x|), in quarters against overflow."""
-    limit = LIMITS[format_of(x).bits].cosh_infinity
-    a = x.abs()
-    quarter = scaled_exp((a > limit).where(limit, a), 2)
-    return (quarter + 0.0625 / quarter) * 2.0

@@ -86,6 +86,12 @@ def polynomial(coefficients: Sequence[float], x: Node) -> Node:
     return total
 
 
+def odd_polynomial(coefficients: Sequence[float], x: Node) -> Node:
+    """Return x + x*z*P(z), z = x*x."""
+    z = x * x
+    return (polynomial(coefficients, z) * z).fma(x, x)
+
+
 def sign_bits(x: Node) -> Node:
     """Return the sign of x, alone, as unsigned bits."""
     form = format_of(x)

@@ -1,0 +1,17 @@
+"""Layers, optimisers, saved weights and data sets; each an application of the public Tensor API."""
+
+from inkle.nn import datasets as datasets
+from inkle.nn import optim as optim
+from inkle.nn import state as state
+from inkle.nn.batches import batches as batches
+from inkle.nn.layers import Conv2d as Conv2d
+from inkle.nn.layers import Dropout as Dropout
+from inkle.nn.layers import Embedding as Embedding
+from inkle.nn.layers import Linear as Linear
+from inkle.nn.layers import Sequential as Sequential
+from inkle.nn.layers_norm import BatchNorm as BatchNorm
+from inkle.nn.layers_norm import BatchNorm1d as BatchNorm1d
+from inkle.nn.layers_norm import BatchNorm2d as BatchNorm2d
+from inkle.nn.layers_norm import BatchNorm3d as BatchNorm3d
+from inkle.nn.layers_norm import LayerNorm as LayerNorm
+from inkle.nn.progress import Progress as Progress

@@ -1,0 +1,70 @@
+"""asin, acos, atan, atan2."""
+
+from __future__ import annotations
+
+from inkle.ir.node import Node
+from inkle.rules.transcendental.coefficients import ASIN, ATAN, HALF_PI
+from inkle.rules.transcendental.formats import (
+    flip_sign,
+    format_of,
+    in_float32,
+    odd_polynomial,
+    polynomial,
+    sign_bits,
+)
+
+
+def complement(angle: Node, times: float = 1.0) -> Node:
+    """Return times*pi/2 - angle."""
+    high, low, _ = HALF_PI[format_of(angle).bits]
+    return (high * times - angle) + low * times
+
+
+def folded(x: Node) -> tuple[Node, Node]:
+    """Return whether |x| < 1/2, and asin(|x|) there, else asin(sqrt((1 - |x|) / 2))."""
+    a = x.abs()
+    near = a < 0.5
+    z = near.where(a * a, a.fma(-0.5, 0.5))  # beyond 1 the root of a negative number is NaN
+    s = near.where(a, z.sqrt())
+    return near, (polynomial(ASIN[format_of(x).bits], z) * z).fma(s, s)
+
+
+@in_float32
+def asin(x: Node) -> Node:
+    """Return the inverse sine: beyond 1/2, pi/2 - 2*asin(sqrt((1 - |x|) / 2)); NaN beyond 1."""
+    near, y = folded(x)
+    return flip_sign(near.where(y, complement(y + y)), sign_bits(x))
+
+
+@in_float32
+def acos(x: Node) -> Node:
+    """Return the inverse cosine: pi/2 - asin(x), or beyond 1/2 the double angle; NaN beyond 1."""
+    near, y = folded(x)
+    twice = y + y
+    far = (x < 0.0).where(complement(twice, 2.0), twice)
+    return near.where(complement(flip_sign(y, sign_bits(x))), far)
+
+
+@in_float32
+def atan(x: Node) -> Node:
+    """Return the inverse tangent: beyond 1, pi/2 - atan(1/|x|)."""
+    a = x.abs()
+    far = a > 1.0
+    y = odd_polynomial(ATAN[format_of(x).bits], far.where(1.0 / a, a))
+    return flip_sign(far.where(complement(y), y), sign_bits(x))
+
+
+@in_float32
+def atan2(y: Node, x: Node) -> Node:
+    """Return the angle of the point (x, y), in (-pi, pi]; signs of zeros and infinities as in C."""
+    form = format_of(x)
+    a, b = x.abs(), y.abs()
+    steep = a < b
+    small, large = steep.where(a, b), steep.where(b, a)
+    ratio = small / large
+    # 0/0 is to be 0, inf/inf is to be 1.
+    ratio = small.eq(large).where((large * 2.0).ne(0.0).cast(x.dtype), ratio)
+    angle = odd_polynomial(ATAN[form.bits], ratio)
+    angle = steep.where(complement(angle), angle)
+    backwards = x.bitcast(form.signed) < 0  # -0.0 too
+    return flip_sign(backwards.where(complement(angle, 2.0), angle), sign_bits(y))

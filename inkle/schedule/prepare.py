@@ -1,0 +1,175 @@
+"""The tensor graph before lowering: three rewrites that save memory traffic, by structure alone.
+
+    mask of relu        x <= 0, beside r = (x <= 0 ? 0 : x), is r <= 0: x need not be stored for it
+    scatter of rows     a SCATTER without collisions becomes a comparison with the coordinate
+    long reductions     few results of many elements: partial results of chunks first, in fixed order
+
+Every rewrite keeps values bit for bit, except that a sum in two stages rounds differently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from inkle.ir import forms, ops, tensor
+from inkle.ir.dtype import int32, int64, uint64
+from inkle.ir.node import Node, const, elementwise, rebuild, toposort
+from inkle.schedule.cost import Facts, size_of
+
+MOST_COMPARED = 1 << 12  # coordinates that a scattered value is compared with
+
+
+def prepare(outputs: Sequence[Node], facts: Facts) -> list[Node]:
+    """Return `outputs`, rewritten; nodes that nothing applies to stay the same objects."""
+    order = toposort(outputs)
+    masks = _relu_masks(order)
+    done: dict[Node, Node] = {}
+    for node in order:
+        if node in done:
+            continue
+        src = tuple([_source(node, source, masks, done) for source in node.src])
+        done[node] = _rewritten(rebuild(node, src), facts)
+        relu = masks.get(node)
+        if relu is not None and relu not in done:
+            done[relu] = rebuild(relu, tuple([done.get(s, s) for s in relu.src]))
+    return [done[node] for node in outputs]
+
+
+def _rewritten(node: Node, facts: Facts) -> Node:
+    if node.op is forms.REDUCE:
+        return _in_stages(node, facts)
+    if node.op is forms.SCATTER:
+        return _compared(node)
+    return node
+
+
+# --- mask of relu -------------------------------------------------------------------------------------
+
+
+def _relu_masks(order: Sequence[Node]) -> dict[Node, Node]:
+    """Return {x <= 0: (x <= 0).where(0, x)} and {0 < x: (0 < x).where(x, 0)}."""
+    masks: dict[Node, Node] = {}
+    for node in order:
+        if node.op is not ops.WHERE:
+            continue
+        test, a, b = node.src
+        if test.op is ops.LESS_EQUAL and _is_zero(a) and test.src[0] is b and _is_zero(test.src[1]):
+            masks[test] = node
+        elif test.op is ops.LESS and _is_zero(b) and test.src[1] is a and _is_zero(test.src[0]):
+            masks[test] = node
+    return masks
+
+
+def _is_zero(node: Node) -> bool:
+    while node.op is forms.EXPAND or node.op is forms.RESHAPE:
+        node = node.src[0]
+    return node.op is forms.CONST and node.arg == 0
+
+
+def _source(node: Node, source: Node, masks: dict[Node, Node], done: dict[Node, Node]) -> Node:
+    relu = masks.get(source)
+    if relu is None or node is relu:
+        return done[source]
+    zero = const(0, relu.dtype)
+    r = done[relu]
+    pair = (r, zero) if source.op is ops.LESS_EQUAL else (zero, r)
+    return elementwise(source.op, pair)
+
+
+# --- scatter ------------------------------------------------------------------------------------------
+
+
+def _compared(node: Node) -> Node:
+    """Write a SCATTER in which no two values can meet as a selection by comparing coordinates."""
+    base, values, *indices = node.src
+    combine, spec = node.arg
+    direct = [entry for entry in spec if entry >= 0]
+    extent = prod([n for entry, n in zip(spec, base.shape, strict=True) if entry < 0])
+    rest = prod([n for axis, n in enumerate(values.shape) if axis not in direct])
+    fits = all(e < 0 or values.shape[e] == n for e, n in zip(spec, base.shape, strict=True))
+    if not fits or rest != 1 or len(set(direct)) != len(direct) or extent > MOST_COMPARED:
+        return node
+    if any(each.dtype is uint64 or not each.dtype.bits for each in indices):
+        return node
+    match: Node | None = None
+    for axis, (entry, n) in enumerate(zip(spec, base.shape, strict=True)):
+        if entry < 0:
+            wide = int64 if indices[-entry - 1].dtype.bits >= 32 else int32
+            at = indices[-entry - 1].cast(wide)
+            at = (at < 0).where(at + n, at)
+            ones = tuple([n if i == axis else 1 for i in range(len(spec))])
+            row = tensor.expand(tensor.reshape(tensor.arange(n, wide), ones), base.shape)
+            equal = _laid_out(at, spec, base.shape).eq(row)
+            match = equal if match is None else match & equal
+    value = _laid_out(values, spec, base.shape)
+    assert match is not None
+    return match.where(value if combine is None else elementwise(combine, (base, value)), base)
+
+
+def _laid_out(x: Node, spec: Sequence[int], shape: tuple[int, ...]) -> Node:
+    """Return `x` with the axes that `spec` names in their places, repeated along all others."""
+    direct = [entry for entry in spec if entry >= 0]
+    order = [*direct, *[axis for axis in range(len(x.shape)) if axis not in direct]]
+    ones = tuple([n if entry >= 0 else 1 for entry, n in zip(spec, shape, strict=True)])
+    return tensor.expand(tensor.reshape(tensor.permute(x, order), ones), shape)
+
+
+# --- reductions in stages -----------------------------------------------------------------------------
+
+
+def _in_stages(node: Node, facts: Facts) -> Node:
+    """Reduce chunks first where there are too few results to keep the workers busy.
+
+    Before: REDUCE(x (n, m), axes (0, 1))
+    After:  REDUCE(CONTIGUOUS(REDUCE(x as (n, m/p, p), axes (2,))), axes (0, 1))
+    """
+    x, (op, axes) = node.src[0], node.arg
+    total = size_of(x)
+    if size_of(node) >= facts.chunks or total < 2 * facts.chunk:
+        return node
+    inner, left = [], facts.chunk
+    for axis in reversed(axes):
+        n = x.shape[axis]
+        if n <= left:
+            inner.append(axis)
+            left //= n
+            continue
+        piece = max([d for d in _divisors(n) if d <= left], default=1)
+        own = piece * prod([x.shape[a] for a in inner])
+        if own == 1 or own * 16 < facts.chunk:
+            return _without_tail(node, axis, left)
+        shape = (*x.shape[:axis], n // piece, piece, *x.shape[axis + 1 :])
+        axes = tuple([a if a <= axis else a + 1 for a in axes])
+        inner = [a + 1 for a in inner] + [axis + 1]
+        x = tensor.reshape(x, shape)
+        axes = (*axes, axis + 1)
+        break
+    rest = [a for a in axes if a not in inner]
+    if not rest or not inner:
+        return node
+    part = tensor.contiguous(tensor.reduce(x, op, inner))
+    rest = [a - sum(i < a for i in inner) for a in rest]
+    return tensor.reshape(_in_stages(tensor.reduce(part, op, rest), facts), node.shape)
+
+
+def _without_tail(node: Node, axis: int, piece: int) -> Node:
+    """Reduce what whole chunks of `axis` cover, and combine it with the rest."""
+    x, (op, axes) = node.src[0], node.arg
+    n = x.shape[axis]
+    whole = n - n % piece
+    if whole in (0, n):
+        return node
+    chunks = tensor.reshape(
+        tensor.shrink(x, axis, 0, whole),
+        (*x.shape[:axis], whole // piece, piece, *x.shape[axis + 1 :]),
+    )
+    part = tensor.contiguous(tensor.reduce(chunks, op, [axis + 1]))
+    return elementwise(
+        op, (tensor.reduce(part, op, axes), tensor.reduce(tensor.shrink(x, axis, whole, n), op, axes))
+    )
+
+
+def _divisors(n: int) -> list[int]:
+    small = [d for d in range(1, min(n, 1 << 12) + 1) if d * d <= n and n % d == 0]
+    return small + [n // d for d in small]

@@ -1,0 +1,88 @@
+"""Contractions over a very long axis to few elements go in two stages.
+
+Before: w[o, c] = sum over b, y of g[b, y, o] * x[b, y, c]
+After:  p[k, o, c] = sum over b in part k, y of g[b, y, o] * x[b, y, c]
+        w[o, c] = sum over k of p[k, o, c]
+
+The gradient of a convolution's weight streams both operands from memory once per tile of outputs. In
+parts, the operands of one part stay in cache while all tiles of the output pass over them; the parts
+run in parallel and are added in a fixed order, whatever the timing of the workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from inkle.ir import forms, ops, tensor
+from inkle.ir.node import Node, rebuild, toposort, transform
+from inkle.schedule.cost import Facts, Work, contractions_of, varying_axes, work_of
+
+MOST_PARTS = 64  # enough for balance; each part costs one more array of the output's size
+
+
+def split_contractions(outputs: Sequence[Node], facts: Facts) -> list[Node]:
+    """Return `outputs` with long contractions to few elements split in two."""
+    order = toposort(outputs)
+    contractions = contractions_of(order)
+    if not any(node.op is forms.REDUCE for node in contractions):
+        return list(outputs)
+    varying, work = varying_axes(order), work_of(order, ())
+    parts: dict[Node, tuple[int, int]] = {}
+    for node in order:
+        if node in contractions and node.op is forms.REDUCE and node.src[0].op is ops.MUL:
+            found = _parts_of(node, varying, work, facts)
+            if found is not None:
+                parts[node] = found
+    if not parts:
+        return list(outputs)
+
+    def step(node: Node, src: tuple[Node, ...]) -> Node:
+        new = _in_two(node, src[0], *parts[node]) if node in parts else rebuild(node, src)
+        if new.origin is None:
+            new.origin = node.origin
+        return new
+
+    done = transform(outputs, step)
+    return [done[node] for node in outputs]
+
+
+def _parts_of(
+    node: Node, varying: dict[Node, frozenset[int]], work: dict[Node, Work], facts: Facts
+) -> tuple[int, int] | None:
+    """Return (axis of the body to split, number of parts), or None where it would not pay."""
+    body = node.src[0]
+    size = body.dtype.itemsize
+    operands = sum(size * _elements(factor) for factor in body.src)
+    result = size * prod(node.shape)
+    axis = max(node.arg[1], key=lambda a: body.shape[a])
+    wanted = min(MOST_PARTS, operands // facts.cache_bytes, body.shape[axis] // 2)
+    if wanted < 4 or result * wanted > operands:
+        return None
+    if not all(axis in varying[factor] for factor in body.src):
+        return None  # a part would stream the other operand as a whole
+    return axis, _divisor(body.shape[axis], wanted)
+
+
+def _elements(factor: Node) -> int:
+    """Return how many elements a factor has before movement operations repeat them."""
+    while factor.op in forms.MOVEMENT:
+        factor = factor.src[0]
+    return prod(factor.shape)
+
+
+def _divisor(n: int, wanted: int) -> int:
+    """Return the divisor of `n` nearest to `wanted` from below, 1 at least."""
+    return next(d for d in range(wanted, 0, -1) if n % d == 0)
+
+
+def _in_two(node: Node, body: Node, axis: int, parts: int) -> Node:
+    """Return the REDUCE `node` over `body` in `parts` parts along `axis`."""
+    if parts < 2:
+        return tensor.reduce(body, ops.ADD, node.arg[1])
+    shape = body.shape
+    split = (*shape[:axis], parts, shape[axis] // parts, *shape[axis + 1 :])
+    first = [a + (a >= axis) for a in node.arg[1]]  # the part axis stays, at place `axis`
+    partial = tensor.reduce(tensor.reshape(body, split), ops.ADD, first)
+    place = axis - sum(a < axis for a in node.arg[1])
+    return tensor.reduce(tensor.contiguous(partial), ops.ADD, [place])

@@ -1,0 +1,75 @@
+"""What runs tensor programs in the fuzz tests: the real pipeline, cut off at several depths.
+
+Each takes (outputs, leaves) and returns arrays, as `inkle.check.fuzz` wants.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from inkle.check.interpreter import run_plan
+from inkle.check.numpy_algebra import numpy_dtype, to_array, to_bits
+from inkle.engine import pipeline, realize, storage
+from inkle.ir import spec
+from inkle.ir.dtype import bfloat16
+from inkle.ir.node import substitute
+from inkle.ir.plan import Plan
+from inkle.kernel.machine import Machine
+from inkle.runtime.cpu.buffer import Buffer
+from inkle.schedule import schedule
+
+AVX512 = Machine(vector_bytes=64, registers=32, threads=2)
+NEON = Machine(vector_bytes=16, registers=32, threads=3, masks=False)
+
+
+def by_schedule(outputs, leaves):
+    """Kernels as the scheduler makes them, run by the reference interpreter."""
+    return _interpret(schedule(outputs), outputs, leaves)
+
+
+def by_avx512(outputs, leaves):
+    """Kernels with axes bound and operations expanded for AVX-512, on the interpreter."""
+    return _interpret(_lowered(schedule(outputs), AVX512), outputs, leaves)
+
+
+def by_neon(outputs, leaves):
+    """The same for short vectors without masks."""
+    return _interpret(_lowered(schedule(outputs), NEON), outputs, leaves)
+
+
+def by_engine(outputs, leaves):
+    """Native code."""
+    held = {node: _leaf(node.dtype, array) for node, array in leaves.items()}
+    done = substitute(outputs, held)
+    return [
+        to_array(storage.to_array(leaf), leaf.dtype)
+        for leaf in realize.realize([done[node] for node in outputs])
+    ]
+
+
+def _leaf(dtype, array):
+    if dtype is not bfloat16:
+        return storage.from_array(array)
+    bits = np.ascontiguousarray(to_bits(array, dtype))
+    return storage.new_leaf(dtype, array.shape, Buffer.wrap(bits))
+
+
+def _lowered(plan: Plan, machine: Machine) -> Plan:
+    launches = [
+        replace(launch, kernel=pipeline.lower(launch.kernel, machine)) for launch in plan.launches
+    ]
+    return replace(plan, launches=tuple(launches))
+
+
+def _interpret(plan, outputs, leaves):
+    for launch in plan.launches:
+        spec.check_loop(launch.kernel)
+    slots = {int(node.arg[0]): array for node, array in leaves.items()}
+    arrays = [slots.get(i) for i in range(max(slots, default=-1) + 1)]
+    flat = run_plan(plan, arrays)
+    return [
+        array.reshape(node.shape).astype(numpy_dtype(node.dtype))
+        for array, node in zip(flat, outputs, strict=True)
+    ]
