@@ -103,7 +103,9 @@ def reductions() -> list[Case]:
                 "numpy": lambda op=op, axis=axis: getattr(x, op)(axis),
                 "torch": lambda f=torch_op, axes=axes: f(tx, axes),
             }
-            found.append(Case("reduce", f"{op} axis {'all' if axis is None else axis} 4096x4096", calls))
+            found.append(
+                Case("reduce", f"{op} axis {'all' if axis is None else axis} 4096x4096", calls)
+            )
     return found
 
 
@@ -158,7 +160,9 @@ def report(threads: int, rows: list[dict]) -> str:  # type: ignore[type-arg]
         best = min(value for name, value in spent.items() if name != "inkle")
         cells = [f"{1e3 * spent[name]:.3f}" if name in spent else "" for name in peers]
         rate = f"{row['gflop'] / spent['inkle']:.0f}" if row["gflop"] else ""
-        lines.append(f"| {row['name']} | {' | '.join(cells)} | {best / spent['inkle']:.2f} | {rate} |")
+        lines.append(
+            f"| {row['name']} | {' | '.join(cells)} | {best / spent['inkle']:.2f} | {rate} |"
+        )
     return "\n".join(lines)
 
 

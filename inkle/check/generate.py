@@ -15,7 +15,7 @@ from random import Random
 import numpy as np
 
 from inkle.check.numpy_algebra import Array, to_array
-from inkle.check.patterns import MAKERS, SIZES, fitted
+from inkle.check.patterns import MAKERS, SIZES
 from inkle.check.tolerance import Bounded, bounded_values
 from inkle.errors import InkleError
 from inkle.ir import dtype as dt
@@ -93,6 +93,28 @@ def random_data(random: Random, dtype: DType, shape: Shape) -> Array:
     return to_array(data, dtype)
 
 
+def fitted(random: Random, x: Node, shape: Shape) -> Node:
+    """Return `x` brought to `shape` by movement operations."""
+    if x.shape == shape:
+        return x
+    ones = (1,) * (len(shape) - len(x.shape)) + x.shape
+    if len(ones) == len(shape) and all(n in (1, m) for n, m in zip(ones, shape, strict=True)):
+        return tensor.broadcast_to(x, shape)
+    n, m = prod(x.shape), prod(shape)
+    if n == 0:  # nothing to take from: zeros
+        x, n = tensor.pad(tensor.reshape(x, (0,)), [(1, 0, 0)]), 1
+    flat = tensor.reshape(x, (n,))
+    if n < m:
+        if random.random() < 0.5 or n == 0:
+            flat = tensor.pad(flat, [(0, m - n, 0)])
+        else:
+            times = -(-m // n)
+            rows = tensor.expand(tensor.reshape(flat, (1, n)), (times, n))
+            flat = tensor.reshape(rows, (times * n,))
+    start = random.randint(0, flat.shape[0] - m)
+    return tensor.reshape(tensor.shrink(flat, 0, start, start + m), shape)
+
+
 class Generator:
     """Makes one program; the workshop of `inkle.check.patterns`."""
 
@@ -134,7 +156,7 @@ class Generator:
         if exact and choice < 0.5:
             return self.random.choice(exact)
         if same and choice < 0.75:
-            return fitted(self, self.random.choice(same[-5:]), shape)
+            return fitted(self.random, self.random.choice(same[-5:]), shape)
         if choice > 0.95:
             return tensor.full(self.random.choice([0, 1, 2]), dtype, shape)
         return self.leaf(dtype, shape)

@@ -8,7 +8,6 @@ which makes chains of movement operations of all kinds on the way.
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
 from random import Random
 from typing import Protocol
 
@@ -332,25 +331,3 @@ MAKERS: tuple[tuple[Maker, int], ...] = (
     (reduce, 12), (matmul, 3), (convolution, 3), (softmax, 2), (normalize, 2), (one_hot, 2),
     (running_sum, 1),
 )  # fmt: skip
-
-
-def fitted(w: Workshop, x: Node, shape: Shape) -> Node:
-    """Return `x` brought to `shape` by movement operations."""
-    if x.shape == shape:
-        return x
-    ones = (1,) * (len(shape) - len(x.shape)) + x.shape
-    if len(ones) == len(shape) and all(n in (1, m) for n, m in zip(ones, shape, strict=True)):
-        return tensor.broadcast_to(x, shape)
-    n, m = prod(x.shape), prod(shape)
-    if n == 0:  # nothing to take from: zeros
-        x, n = tensor.pad(tensor.reshape(x, (0,)), [(1, 0, 0)]), 1
-    flat = tensor.reshape(x, (n,))
-    if n < m:
-        if w.random.random() < 0.5 or n == 0:
-            flat = tensor.pad(flat, [(0, m - n, 0)])
-        else:
-            times = -(-m // n)
-            rows = tensor.expand(tensor.reshape(flat, (1, n)), (times, n))
-            flat = tensor.reshape(rows, (times * n,))
-    start = w.random.randint(0, flat.shape[0] - m)
-    return tensor.reshape(tensor.shrink(flat, 0, start, start + m), shape)

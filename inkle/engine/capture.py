@@ -163,5 +163,3 @@ class Captured:
             (leaf,) = realize([target.peek()])
             target.current = leaf
         return leaf
-
-

@@ -36,7 +36,8 @@ class Executable:
         self.plan = plan
         self._lock = threading.Lock()
         self.steps = tuple(
-            Step(compile_kernel(launch.kernel), launch.memory, launch.lines) for launch in plan.launches
+            Step(compile_kernel(launch.kernel), launch.memory, launch.lines)
+            for launch in plan.launches
         )
         self._graph = Graph(
             [Launch(s.compiled.function, s.memory, s.compiled.chunks) for s in self.steps],

@@ -95,7 +95,12 @@ def intern(op: Op, dtype: DType, src: tuple[Node, ...], arg: Any, shape: Shape) 
     """Return the unique node with these fields. Checks nothing: use constructors."""
     key: tuple[Any, ...] = (op, dtype, src, arg)
     if op.meaning is not None and op not in _CONVERSIONS:
-        key = (op, None, src, None)  # sources decide the dtype: `elementwise` looks up before typing
+        key = (
+            op,
+            None,
+            src,
+            None,
+        )  # sources decide the dtype: `elementwise` looks up before typing
     elif op is forms.CONST and dtype.kind is Kind.FLOAT and (arg == 0 or arg != arg):
         key = (op, dtype, src, struct.pack("<d", arg))
     entry = _table.get(key)
@@ -201,7 +206,9 @@ def convert_scalar(value: Scalar, dtype: DType) -> Scalar:
         return int(value)
     low, high = (int64 if dtype.kind is Kind.INDEX else dtype).limits()
     if isinstance(value, float):
-        return 0 if value != value else low if value <= low else high if value >= high else int(value)
+        return (
+            0 if value != value else low if value <= low else high if value >= high else int(value)
+        )
     value = int(value) & ((1 << dtype.bits) - 1)
     return value - (1 << dtype.bits) if value > high else value
 
@@ -263,7 +270,9 @@ def toposort(roots: Iterable[Node]) -> list[Node]:
             seen.add(node)
             if node.src:
                 stack.append((node, True))
-                stack.extend([(source, False) for source in reversed(node.src) if source not in seen])
+                stack.extend(
+                    [(source, False) for source in reversed(node.src) if source not in seen]
+                )
             else:
                 out.append(node)
     return out
@@ -308,5 +317,3 @@ def transform(
             stack.append((node, True))
             stack.extend([(source, False) for source in node.src if source not in done])
     return done
-
-

@@ -21,7 +21,18 @@ import math
 from typing import Any
 
 from inkle.ir.dtype import DType, Kind
-from inkle.ir.op import ANY, BITS, FLOAT, INTEGER, NUMBER, Op, comparison, same, selection, structural
+from inkle.ir.op import (
+    ANY,
+    BITS,
+    FLOAT,
+    INTEGER,
+    NUMBER,
+    Op,
+    comparison,
+    same,
+    selection,
+    structural,
+)
 
 LN2 = math.log(2.0)
 LN10 = math.log(10.0)
@@ -53,7 +64,9 @@ def _floordiv(m: Any, a: Any, b: Any) -> Any:
     quotient = m.truncdiv(a, b)
     remainder = a - quotient * b
     inexact = m.not_equal(remainder, 0) & m.not_equal(b, 0)
-    return m.where(m.not_equal(m.less(remainder, 0), m.less(b, 0)) & inexact, quotient - 1, quotient)
+    return m.where(
+        m.not_equal(m.less(remainder, 0), m.less(b, 0)) & inexact, quotient - 1, quotient
+    )
 
 
 def _floormod(m: Any, a: Any, b: Any) -> Any:

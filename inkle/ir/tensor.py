@@ -119,17 +119,23 @@ def slice_(x: Node, spec: Sequence[Slice]) -> Node:
 
 def shrink(x: Node, axis: int, start: int, stop: int, step: int = 1) -> Node:
     """Return `x` sliced along one axis."""
-    return slice_(x, [(start, stop, step) if i == axis else (0, n, 1) for i, n in enumerate(x.shape)])
+    return slice_(
+        x, [(start, stop, step) if i == axis else (0, n, 1) for i, n in enumerate(x.shape)]
+    )
 
 
 def pad(x: Node, spec: Sequence[Padding]) -> Node:
     """Return `x` with zeros: `low` in front, `high` behind, `interior` between, per axis."""
     if len(spec) != len(x.shape) or any(min(each) < 0 for each in spec):
         raise ShapeError(f"pad of {x.shape} needs {len(x.shape)} triples >= 0, got {tuple(spec)}")
-    if not any(low or high or (inner and n > 1) for n, (low, high, inner) in zip(x.shape, spec, strict=True)):
+    if not any(
+        low or high or (inner and n > 1)
+        for n, (low, high, inner) in zip(x.shape, spec, strict=True)
+    ):
         return x
     exact = tuple(
-        (low, high, inner if n > 1 else 0) for n, (low, high, inner) in zip(x.shape, spec, strict=True)
+        (low, high, inner if n > 1 else 0)
+        for n, (low, high, inner) in zip(x.shape, spec, strict=True)
     )
     shape = tuple(
         low + high + n + max(n - 1, 0) * inner
@@ -163,7 +169,9 @@ def reduce(x: Node, op: Op, axes: Sequence[int]) -> Node:
     ones = [axis for axis in removed if x.shape[axis] == 1]
     if ones:
         x = reshape(x, tuple([n for i, n in enumerate(x.shape) if i not in ones]))
-        removed = tuple(axis - sum(one < axis for one in ones) for axis in removed if axis not in ones)
+        removed = tuple(
+            axis - sum(one < axis for one in ones) for axis in removed if axis not in ones
+        )
     if not removed:
         return x
     if op.identity is None:
@@ -227,9 +235,14 @@ def cat(parts: Sequence[Node], axis: int) -> Node:
     """Return `parts` one after the other along `axis`."""
     first = parts[0]
     for part in parts[1:]:
-        same = [a == b or i == axis for i, (a, b) in enumerate(zip(first.shape, part.shape, strict=False))]
+        same = [
+            a == b or i == axis
+            for i, (a, b) in enumerate(zip(first.shape, part.shape, strict=False))
+        ]
         if part.dtype is not first.dtype or len(part.shape) != len(first.shape) or not all(same):
-            raise ShapeError(f"cat along {axis}: {first.shape} {first.dtype} and {part.shape} {part.dtype} differ")
+            raise ShapeError(
+                f"cat along {axis}: {first.shape} {first.dtype} and {part.shape} {part.dtype} differ"
+            )
     kept = [part for part in parts if part.shape[axis]] or [first]
     if len(kept) == 1:
         return kept[0]
@@ -256,7 +269,11 @@ def update(base: Node, values: Node, region: Sequence[Slice]) -> Node:
 
 def contiguous(x: Node) -> Node:
     """Return `x`, stored in memory in row-major order."""
-    return x if x.op in (forms.BUFFER, forms.PARAM, forms.CONTIGUOUS) else intern(forms.CONTIGUOUS, x.dtype, (x,), None, x.shape)
+    return (
+        x
+        if x.op in (forms.BUFFER, forms.PARAM, forms.CONTIGUOUS)
+        else intern(forms.CONTIGUOUS, x.dtype, (x,), None, x.shape)
+    )
 
 
 def detach(x: Node, owner: int | None = None) -> Node:

@@ -15,7 +15,15 @@ from inkle.ir.loop import Axis, Kernel, axis_of, extent, number_of
 from inkle.ir.node import Node
 from inkle.kernel.machine import Machine
 from inkle.kernel.narrow import limiting_ranges, narrow
-from inkle.kernel.regions import Region, bounding, is_parallel, length, regions_of, scalar_cost, vector_cost
+from inkle.kernel.regions import (
+    Region,
+    bounding,
+    is_parallel,
+    length,
+    regions_of,
+    scalar_cost,
+    vector_cost,
+)
 from inkle.kernel.tile import contraction, is_contraction, stage_gathers, tile_contraction
 from inkle.kernel.transforms import Tail, reorder, split
 
@@ -72,7 +80,9 @@ def _lanes_of(regions: list[Region], r: Node, machine: Machine) -> int:
     return lanes
 
 
-def _region_cost(region: Region, lane: Node | None, regions: list[Region], machine: Machine) -> float:
+def _region_cost(
+    region: Region, lane: Node | None, regions: list[Region], machine: Machine
+) -> float:
     if lane is not None and lane in region.ranges:
         return vector_cost(region, lane, _lanes_of(regions, lane, machine))
     own = [r for r in region.bound if r.src[0].op is forms.CONST and length(r) >= 4]
@@ -159,7 +169,11 @@ def _reduce_lanes(kernel: Kernel, region: Region, lane: Node | None, machine: Ma
     own = [
         r
         for r in region.bound
-        if r in kernel.order and r not in busy and r.src[0].op is forms.CONST and axis_of(r) is Axis.LOOP and length(r) >= 4
+        if r in kernel.order
+        and r not in busy
+        and r.src[0].op is forms.CONST
+        and axis_of(r) is Axis.LOOP
+        and length(r) >= 4
     ]
     if not own:
         return kernel

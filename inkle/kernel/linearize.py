@@ -98,7 +98,13 @@ class Linearizer:
         return self._scopes[deepest]
 
     def _emit(
-        self, scope: _Scope, code: str | Op, dtype: DType, lanes: int, src: tuple[Value, ...] = (), arg: Any = None
+        self,
+        scope: _Scope,
+        code: str | Op,
+        dtype: DType,
+        lanes: int,
+        src: tuple[Value, ...] = (),
+        arg: Any = None,
     ) -> Value:
         """Append a value to the block of `scope`, once per block."""
         key = (code, dtype, lanes, src, repr(arg) if code == "const" else arg)
@@ -129,9 +135,13 @@ class Linearizer:
             below //= size
             digit = number
             if below > 1:
-                digit = self._emit(scope, ops.TRUNCDIV, index, 1, (digit, self._literal(below, index)))
+                digit = self._emit(
+                    scope, ops.TRUNCDIV, index, 1, (digit, self._literal(below, index))
+                )
             if below * size < chunks:
-                digit = self._emit(scope, ops.TRUNCMOD, index, 1, (digit, self._literal(size, index)))
+                digit = self._emit(
+                    scope, ops.TRUNCMOD, index, 1, (digit, self._literal(size, index))
+                )
             self._bind(r, scope, digit if size > 1 else self._literal(0, index), 0)
         return chunks
 
@@ -166,7 +176,9 @@ class Linearizer:
                 self._emit_store(stores.pop(0))
                 continue
             r = first[0]
-            inside = list(itertools.takewhile(lambda s: self._pending(s, open_loops)[:1] == [r], stores))
+            inside = list(
+                itertools.takewhile(lambda s: self._pending(s, open_loops)[:1] == [r], stores)
+            )
             del stores[: len(inside)]
             loop = self._open(r)
             self._emit_stores(inside, [*open_loops, r])
@@ -191,7 +203,13 @@ class Linearizer:
             self._scopes[-1].block.append(code)
 
     def _combine_with_memory(
-        self, store: Node, pointer: Value, where: Value, stride: int | None, value: Value, mask: list[Value]
+        self,
+        store: Node,
+        pointer: Value,
+        where: Value,
+        stride: int | None,
+        value: Value,
+        mask: list[Value],
     ) -> Value:
         """Read, combine and return what goes back; never merged with another read of the memory."""
         if value.lanes > 1 and (stride is None or stride == 0):
@@ -265,7 +283,8 @@ class Linearizer:
         # A scalar condition of a vector choice stays scalar: one branch-free select.
         keep = {0} if node.op is ops.WHERE and args[0].lanes == 1 else set()
         full = [
-            arg if i in keep or lanes == 1 else self._as(arg, lanes, scope) for i, arg in enumerate(args)
+            arg if i in keep or lanes == 1 else self._as(arg, lanes, scope)
+            for i, arg in enumerate(args)
         ]
         return self._emit(scope, node.op, node.dtype, lanes, tuple(full), node.arg)
 
@@ -276,7 +295,9 @@ class Linearizer:
         chosen = (vector, other) if op is ops.AND else (other, vector)
         return self._emit(scope, ops.WHERE, bool_, lanes, (scalar, *chosen))
 
-    def _affine_vector(self, node: Node, point: Point, lane: Node | None, scope: _Scope) -> Value | None:
+    def _affine_vector(
+        self, node: Node, point: Point, lane: Node | None, scope: _Scope
+    ) -> Value | None:
         """`base + step * lane` as one splat and one constant, when the index is of that shape."""
         if lane is None:
             return None
@@ -344,7 +365,9 @@ class Linearizer:
             tile.finish(final[:count], scope)
             del final[:count]
 
-    def _reduce_loops(self, loops: list[Node], tiles: list[_Tile], state: list[Value]) -> list[Value]:
+    def _reduce_loops(
+        self, loops: list[Node], tiles: list[_Tile], state: list[Value]
+    ) -> list[Value]:
         if not loops:
             out = []
             for tile in tiles:
@@ -412,9 +435,7 @@ class _Tile:
         self.body = node.src[0]
         self.outer = owner._shape(node).unroll
         inner = sorted((r for r in bound_ranges(node) if axis_of(r) is Axis.UNROLL), key=number_of)
-        self.points = [
-            {**a, **b} for a in owner._points(self.outer) for b in owner._points(inner)
-        ]
+        self.points = [{**a, **b} for a in owner._points(self.outer) for b in owner._points(inner)]
         self.per_result = max(1, len(self.points) // max(1, len(list(owner._points(self.outer)))))
         lane = owner._shape(self.body).lane
         bound_lanes = [r for r in bound_ranges(node) if axis_of(r) is Axis.LANE]

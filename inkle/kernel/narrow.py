@@ -78,7 +78,11 @@ def _narrow_reduce(kernel: Kernel, node: Node) -> Kernel | None:
     identity = convert_scalar(op.identity(node.dtype), node.dtype)
     if other.op is not forms.CONST or other.arg != identity:
         return None
-    users = [n for n in kernel.nodes() if n.op is forms.REDUCE and set(bound_ranges(n)) & set(bound_ranges(node))]
+    users = [
+        n
+        for n in kernel.nodes()
+        if n.op is forms.REDUCE and set(bound_ranges(n)) & set(bound_ranges(node))
+    ]
     if users != [node]:  # a sibling may want the whole range
         return None
     taken: list[Node] = []
@@ -168,7 +172,11 @@ def _drop(value: Node, facts: frozenset[Node]) -> Node:
         if node.op is forms.LOAD and len(node.src) > 2:
             gate = conjunction([p for p in conjuncts(node.src[2]) if p not in facts])
             return loop.load(src[0], src[1], gate)
-        if node.op is ops.WHERE and node.src[0].dtype is bool_ and node.src[0].op is not forms.CONST:
+        if (
+            node.op is ops.WHERE
+            and node.src[0].dtype is bool_
+            and node.src[0].op is not forms.CONST
+        ):
             gate = conjunction([p for p in conjuncts(node.src[0]) if p not in facts])
             return src[1] if gate is None else gate.where(src[1], src[2])
         return rebuild(node, src)

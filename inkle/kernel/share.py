@@ -32,13 +32,13 @@ def share(kernel: Kernel, machine: Machine) -> Kernel:
     return kernel
 
 
-def _twin(kernel: Kernel, node: Node, r: Node, machine: Machine) -> tuple[Node, Node, Node, Node] | None:
+def _twin(
+    kernel: Kernel, node: Node, r: Node, machine: Machine
+) -> tuple[Node, Node, Node, Node] | None:
     """Return (value, its range, the same value elsewhere, the range there), dearest value first."""
     present = set(kernel.nodes())
     others = [
-        c
-        for c in kernel.order
-        if c is not r and c.src[0] is r.src[0] and c not in node.ranges
+        c for c in kernel.order if c is not r and c.src[0] is r.src[0] and c not in node.ranges
     ]
     inside = [n for n in toposort([node.src[0]]) if r in n.ranges and n.dtype.bits]
     for c in others:

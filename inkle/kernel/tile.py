@@ -55,7 +55,11 @@ def choose_tile(
     free = [
         r
         for r in sorted(region.ranges - set(region.bound), key=number_of)
-        if r is not lane and r not in loops and axis_of(r) is Axis.LOOP and r.src[0].op is forms.CONST and length(r) > 1
+        if r is not lane
+        and r not in loops
+        and axis_of(r) is Axis.LOOP
+        and r.src[0].op is forms.CONST
+        and length(r) > 1
     ]
     budget = machine.registers - 4
     best = Tile((), 1, 0.0)
@@ -75,7 +79,12 @@ def choose_tile(
 
 
 def _score(
-    region: Region, rows: tuple[tuple[Node, int], ...], lane: Node | None, lanes: int, vectors: int, machine: Machine
+    region: Region,
+    rows: tuple[tuple[Node, int], ...],
+    lane: Node | None,
+    lanes: int,
+    vectors: int,
+    machine: Machine,
 ) -> float:
     """Return useful multiply-adds per cycle of a tile."""
     adds = vectors * prod(u for _, u in rows)

@@ -77,7 +77,11 @@ def _split_varying(
     new_inner = range_(first + 1, factor, inner)
     place = (new_outer * factor).minimum(n - factor) + new_inner
     note = f"split {_name(r)} by {factor} into {outer.value} {first}, {inner.value} {first + 1}"
-    return _noted(_replace(kernel, r, place, [new_outer, new_inner]), note + " (overlap)"), new_outer, new_inner
+    return (
+        _noted(_replace(kernel, r, place, [new_outer, new_inner]), note + " (overlap)"),
+        new_outer,
+        new_inner,
+    )
 
 
 def bind(kernel: Kernel, r: Node, axis: Axis) -> tuple[Kernel, Node]:
@@ -116,7 +120,8 @@ def stage(kernel: Kernel, load: Node, inner: Sequence[Node]) -> Kernel:
     first = _fresh(kernel)
     lanes = [r for r in inner if axis_of(r) is Axis.LANE]
     fresh = [
-        range_(first + i, r.src[0], Axis.LANE if r in lanes else Axis.LOOP) for i, r in enumerate(inner)
+        range_(first + i, r.src[0], Axis.LANE if r in lanes else Axis.LOOP)
+        for i, r in enumerate(inner)
     ]
     sizes = [extent(r) for r in inner]
     total = 1
@@ -130,7 +135,9 @@ def stage(kernel: Kernel, load: Node, inner: Sequence[Node]) -> Kernel:
     stores = tuple(done[s] for s in kernel.stores)
     order = kernel.order + tuple(r for r in fresh if axis_of(r) in ORDERED)
     names = " ".join(str(number_of(r)) for r in inner)
-    return _noted(replace(kernel, stores=stores, order=order), f"stage {_memory(load)} over {names}")
+    return _noted(
+        replace(kernel, stores=stores, order=order), f"stage {_memory(load)} over {names}"
+    )
 
 
 # --- how ------------------------------------------------------------------------------------------
@@ -167,7 +174,9 @@ def _replace(kernel: Kernel, r: Node, place: Node, new: Sequence[Node]) -> Kerne
         if node.op in (forms.REDUCE, forms.STAGE) and r in bound_ranges(node):
             keep = 1 if node.op is forms.REDUCE else 2
             ranges = [n for old in bound_ranges(node) for n in (new if old is r else [old])]
-            renewed = {old: new_node for old, new_node in zip(node.src, src, strict=True) if old is not r}
+            renewed = {
+                old: new_node for old, new_node in zip(node.src, src, strict=True) if old is not r
+            }
             src = (*src[:keep], *[renewed.get(each, each) for each in ranges])
             if len(src) == keep:
                 return src[0]
@@ -177,7 +186,9 @@ def _replace(kernel: Kernel, r: Node, place: Node, new: Sequence[Node]) -> Kerne
     stores = tuple(done[s] for s in kernel.stores)
     order: list[Node] = []
     for old in kernel.order:
-        order.extend([n for n in new if axis_of(n) in ORDERED] if old is r else [done.get(old, old)])
+        order.extend(
+            [n for n in new if axis_of(n) in ORDERED] if old is r else [done.get(old, old)]
+        )
     return replace(kernel, stores=stores, order=tuple(order))
 
 
@@ -213,7 +224,9 @@ def _mask(kernel: Kernel, new: Sequence[Node], gate: Node) -> Kernel:
             old = node.src[2:]
             return loop.load(node.src[0], node.src[1], old[0] & gate if old else gate)
         if node.op is forms.REDUCE and watched & set(bound_ranges(node)):
-            return loop.reduce(node.arg[0], _gated(node.src[0], node.arg[0], gate), bound_ranges(node))
+            return loop.reduce(
+                node.arg[0], _gated(node.src[0], node.arg[0], gate), bound_ranges(node)
+            )
         if node.op is forms.STORE and node.ranges & watched:
             old = node.src[3:]
             return loop.store(*node.src[:3], old[0] & gate if old else gate, combine=node.arg)

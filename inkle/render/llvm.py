@@ -87,7 +87,9 @@ class LlvmRenderer:
         self._lines.append(f"{name}:")
         self._block = name
 
-    def _call(self, result: str, function: str, args: Sequence[tuple[str, str]], flags: str = "") -> str:
+    def _call(
+        self, result: str, function: str, args: Sequence[tuple[str, str]], flags: str = ""
+    ) -> str:
         self._declared.add(f"declare {result} {function}({', '.join(kind for kind, _ in args)})")
         passed = ", ".join(f"{kind} {value}" for kind, value in args)
         return f"call {flags}{result} {function}({passed})"
@@ -105,7 +107,9 @@ class LlvmRenderer:
         extent = self._names[loop.extent]
         if extent == "1":
             self._names[loop.counter] = "0"
-            self._names.update(zip(loop.carries, [self._names[v] for v in loop.initial], strict=True))
+            self._names.update(
+                zip(loop.carries, [self._names[v] for v in loop.initial], strict=True)
+            )
             self._body(loop.body)
             self._finish(loop)
             return
@@ -130,14 +134,18 @@ class LlvmRenderer:
         header = [f"  {counter} = phi i64 [0, %{before}], [{after}, %{latch}]"]
         for carry, start, following in zip(loop.carries, starts, loop.following, strict=True):
             kind, value = type_of(carry.dtype, carry.lanes), self._names[following]
-            header.append(f"  {self._names[carry]} = phi {kind} [{start}, %{before}], [{value}, %{latch}]")
+            header.append(
+                f"  {self._names[carry]} = phi {kind} [{start}, %{before}], [{value}, %{latch}]"
+            )
         self._lines[slot:slot] = header
         self._label(done)
         self._finish(loop)
         if loop.may_be_empty:
             for carry, start in zip(loop.carries, starts, strict=True):
                 kind, value = type_of(carry.dtype, carry.lanes), self._names[carry]
-                self._names[carry] = self._new(f"phi {kind} [{start}, %{before}], [{value}, %{latch}]")
+                self._names[carry] = self._new(
+                    f"phi {kind} [{start}, %{before}], [{value}, %{latch}]"
+                )
 
     def _finish(self, loop: Loop) -> None:
         """After a loop its carried values are those of the last iteration."""
@@ -213,9 +221,17 @@ class LlvmRenderer:
         """Operations that take a few instructions."""
         kind = type_of(dtype, lanes)
         if op is ops.NEG:
-            return self._new(f"fneg {kind} {args[0]}" if dtype.is_float else f"sub {kind} {_zero(lanes)}, {args[0]}")
+            return self._new(
+                f"fneg {kind} {args[0]}"
+                if dtype.is_float
+                else f"sub {kind} {_zero(lanes)}, {args[0]}"
+            )
         if op is ops.NOT:
-            ones = literal(True, dtype, lanes) if dtype.kind is Kind.BOOL else literal(-1, dtype, lanes)
+            ones = (
+                literal(True, dtype, lanes)
+                if dtype.kind is Kind.BOOL
+                else literal(-1, dtype, lanes)
+            )
             return self._new(f"xor {kind} {args[0]}, {ones}")
         if op in (ops.MAXIMUM, ops.MINIMUM):
             return self._extremum(op, dtype, lanes, args)
@@ -231,7 +247,9 @@ class LlvmRenderer:
         """`where(b < a or a is NaN, a, b)`: `b < a or unordered`, unless only b is NaN."""
         kind = type_of(dtype, lanes)
         if not dtype.is_float:
-            name = ("u" if dtype.kind is Kind.UINT else "s") + ("max" if op is ops.MAXIMUM else "min")
+            name = ("u" if dtype.kind is Kind.UINT else "s") + (
+                "max" if op is ops.MAXIMUM else "min"
+            )
             return self._intrinsic(name, dtype, lanes, args)
         a, b = args
         code = "ogt" if op is ops.MAXIMUM else "olt"
@@ -270,7 +288,9 @@ class LlvmRenderer:
             return arg
         if new.kind is Kind.BOOL:
             zero = literal(0, old, lanes)
-            return self._new(f"{'fcmp une' if old.is_float else 'icmp ne'} {from_kind} {arg}, {zero}")
+            return self._new(
+                f"{'fcmp une' if old.is_float else 'icmp ne'} {from_kind} {arg}, {zero}"
+            )
         if old.is_float and new.is_float:
             if old.bits == new.bits:  # float16 and bfloat16 meet in float32
                 arg = self._new(f"fpext {from_kind} {arg} to {_floats(lanes)}")
@@ -301,10 +321,14 @@ class LlvmRenderer:
                 picked = f"shufflevector {kind} {name}, {kind} poison, <{half} x i32> <{places}>"
                 parts.append(self._new(picked))
             if half == 1:
-                parts = [self._new(f"extractelement <1 x {type_of(dtype, 1)}> {p}, i64 0") for p in parts]
+                parts = [
+                    self._new(f"extractelement <1 x {type_of(dtype, 1)}> {p}, i64 0") for p in parts
+                ]
             table = INSTRUCTION.get(op)
             if table is not None and dtype.kind in table:
-                name = self._new(f"{table[dtype.kind]} {type_of(dtype, half)} {parts[0]}, {parts[1]}")
+                name = self._new(
+                    f"{table[dtype.kind]} {type_of(dtype, half)} {parts[0]}, {parts[1]}"
+                )
             else:
                 name = self._spelled(op, dtype, half, parts)
             lanes = half
@@ -316,12 +340,16 @@ class LlvmRenderer:
         base = self._names[memory]
         if index == "0":
             return base
-        return self._new(f"getelementptr inbounds {memory_type(memory.dtype, 1)}, ptr {base}, i64 {index}")
+        return self._new(
+            f"getelementptr inbounds {memory_type(memory.dtype, 1)}, ptr {base}, i64 {index}"
+        )
 
     def _load(self, value: Value) -> str:
         memory, where, *gate = value.src
         if where.lanes > 1:
-            return self._from_memory(value, self._gather(value, self._pointers(memory, where), gate))
+            return self._from_memory(
+                value, self._gather(value, self._pointers(memory, where), gate)
+            )
         pointer = self._pointer(memory, self._names[where])
         if gate and gate[0].lanes == 1:  # one condition for all lanes: read zeros instead
             condition = self._names[gate[0]]
@@ -333,14 +361,21 @@ class LlvmRenderer:
         if value.lanes == 1 or (value.arg == 1 and not gate):
             return self._from_memory(value, self._new(f"load {kind}, ptr {pointer}, align {align}"))
         if value.arg == 1:
-            mask = [("ptr", pointer), ("i32", str(align)), self._mask(gate[0], value.lanes), (kind, "zeroinitializer")]
+            mask = [
+                ("ptr", pointer),
+                ("i32", str(align)),
+                self._mask(gate[0], value.lanes),
+                (kind, "zeroinitializer"),
+            ]
             function = f"@llvm.masked.load.{suffix(value.dtype, value.lanes, memory=True)}.p0"
             return self._from_memory(value, self._new(self._call(kind, function, mask)))
         if value.arg in (-1, 2) and not gate:
             return self._from_memory(value, self._strided(value, pointer))
         offsets = ", ".join(f"i64 {i * value.arg}" for i in range(value.lanes))
         element = memory_type(value.dtype, 1)
-        pointers = self._new(f"getelementptr inbounds {element}, ptr {pointer}, <{value.lanes} x i64> <{offsets}>")
+        pointers = self._new(
+            f"getelementptr inbounds {element}, ptr {pointer}, <{value.lanes} x i64> <{offsets}>"
+        )
         return self._from_memory(value, self._gather(value, pointers, gate))
 
     def _strided(self, value: Value, pointer: str) -> str:
@@ -351,7 +386,9 @@ class LlvmRenderer:
             start = self._new(f"getelementptr inbounds {element}, ptr {pointer}, i64 {1 - lanes}")
             raw = self._new(f"load {kind}, ptr {start}, align {align}")
             places = ", ".join(f"i32 {lanes - 1 - i}" for i in range(lanes))
-            return self._new(f"shufflevector {kind} {raw}, {kind} poison, <{lanes} x i32> <{places}>")
+            return self._new(
+                f"shufflevector {kind} {raw}, {kind} poison, <{lanes} x i32> <{places}>"
+            )
         # The second load ends at the last lane exactly: nothing beyond it is read.
         later = self._new(f"getelementptr inbounds {element}, ptr {pointer}, i64 {lanes - 1}")
         low = self._new(f"load {kind}, ptr {pointer}, align {align}")
@@ -364,7 +401,9 @@ class LlvmRenderer:
     def _pointers(self, memory: Value, where: Value) -> str:
         element = memory_type(memory.dtype, 1)
         base, kind = self._names[memory], type_of(where.dtype, where.lanes)
-        return self._new(f"getelementptr inbounds {element}, ptr {base}, {kind} {self._names[where]}")
+        return self._new(
+            f"getelementptr inbounds {element}, ptr {base}, {kind} {self._names[where]}"
+        )
 
     def _mask(self, gate: Value | None, lanes: int) -> tuple[str, str]:
         kind = f"<{lanes} x i1>"
@@ -380,14 +419,21 @@ class LlvmRenderer:
     def _gather(self, value: Value, pointers: str, gate: list[Value]) -> str:
         lanes, kind = value.lanes, memory_type(value.dtype, value.lanes)
         mask = self._mask(gate[0] if gate else None, lanes)
-        args = [(f"<{lanes} x ptr>", pointers), ("i32", str(value.dtype.itemsize)), mask, (kind, "zeroinitializer")]
+        args = [
+            (f"<{lanes} x ptr>", pointers),
+            ("i32", str(value.dtype.itemsize)),
+            mask,
+            (kind, "zeroinitializer"),
+        ]
         function = f"@llvm.masked.gather.{suffix(value.dtype, lanes, memory=True)}.v{lanes}p0"
         return self._new(self._call(kind, function, args))
 
     def _from_memory(self, value: Value, raw: str) -> str:
         if value.dtype.kind is not Kind.BOOL:
             return raw
-        return self._new(f"icmp ne {memory_type(value.dtype, value.lanes)} {raw}, {_zero(value.lanes)}")
+        return self._new(
+            f"icmp ne {memory_type(value.dtype, value.lanes)} {raw}, {_zero(value.lanes)}"
+        )
 
     def _store(self, value: Value) -> str:
         memory, where, stored, *gate = value.src
@@ -402,14 +448,21 @@ class LlvmRenderer:
         if gate and lanes == 1:
             self._conditional_store(kind, name, pointer, self._names[gate[0]], dtype)
         elif gate:
-            args = [(kind, name), ("ptr", pointer), ("i32", str(dtype.itemsize)), self._mask(gate[0], lanes)]
+            args = [
+                (kind, name),
+                ("ptr", pointer),
+                ("i32", str(dtype.itemsize)),
+                self._mask(gate[0], lanes),
+            ]
             function = f"@llvm.masked.store.{suffix(dtype, lanes, memory=True)}.p0"
             self._out(self._call("void", function, args))
         else:
             self._out(f"store {kind} {name}, ptr {pointer}, align {dtype.itemsize}")
         return ""
 
-    def _conditional_store(self, kind: str, name: str, pointer: str, condition: str, dtype: DType) -> None:
+    def _conditional_store(
+        self, kind: str, name: str, pointer: str, condition: str, dtype: DType
+    ) -> None:
         number = next(self._count)
         self._out(f"br i1 {condition}, label %then{number}, label %join{number}")
         self._label(f"then{number}")
@@ -427,9 +480,16 @@ class LlvmRenderer:
                 raise RenderError("all lanes of a store go to one place")
             pointer = self._pointer(memory, self._names[where])
             offsets = ", ".join(f"i64 {i * value.arg}" for i in range(lanes))
-            pointers = self._new(f"getelementptr inbounds {element}, ptr {pointer}, <{lanes} x i64> <{offsets}>")
+            pointers = self._new(
+                f"getelementptr inbounds {element}, ptr {pointer}, <{lanes} x i64> <{offsets}>"
+            )
         mask = self._mask(gate[0] if gate else None, lanes)
-        args = [(kind, name), (f"<{lanes} x ptr>", pointers), ("i32", str(stored.dtype.itemsize)), mask]
+        args = [
+            (kind, name),
+            (f"<{lanes} x ptr>", pointers),
+            ("i32", str(stored.dtype.itemsize)),
+            mask,
+        ]
         function = f"@llvm.masked.scatter.{suffix(stored.dtype, lanes, memory=True)}.v{lanes}p0"
         self._out(self._call("void", function, args))
 

@@ -8,7 +8,7 @@ from inkle.ir.node import Node, const
 from inkle.ir.op import ANY, BOOL, INTEGER, NUMBER, Op
 from inkle.rewrite.known import Known
 from inkle.rewrite.pattern import hole
-from inkle.rewrite.rule import function_rule, rule
+from inkle.rewrite.rule import FIXED, function_rule, rule
 
 _P, _Q, _R = (hole(name, bool_) for name in "pqr")
 _X = hole("x", int32)
@@ -83,10 +83,10 @@ RULES = (
     rule("less_equal_self", lambda x: (x <= x, TRUE), INTEGER),
     rule("equal_self", lambda x: (x.eq(x), TRUE), INTEGER | BOOL),
     rule("not_equal_self", lambda x: (x.ne(x), FALSE), INTEGER | BOOL),
-    rule("less_by_bounds", lambda x, y: (x < y, TRUE, x < y), INTEGER),
-    rule("not_less_by_bounds", lambda x, y: (x < y, FALSE, y <= x), INTEGER),
-    rule("less_equal_by_bounds", lambda x, y: (x <= y, TRUE, x <= y), INTEGER),
-    rule("not_less_equal_by_bounds", lambda x, y: (x <= y, FALSE, y < x), INTEGER),
-    rule("unequal_by_bounds", lambda x, y: (x.eq(y), FALSE, x.ne(y)), INTEGER),
-    rule("not_equal_by_bounds", lambda x, y: (x.ne(y), TRUE, x.ne(y)), INTEGER),
+    rule("less_by_bounds", lambda x, y: (x < y, TRUE, x < y), FIXED),
+    rule("not_less_by_bounds", lambda x, y: (x < y, FALSE, y <= x), FIXED),
+    rule("less_equal_by_bounds", lambda x, y: (x <= y, TRUE, x <= y), FIXED),
+    rule("not_less_equal_by_bounds", lambda x, y: (x <= y, FALSE, y < x), FIXED),
+    rule("unequal_by_bounds", lambda x, y: (x.eq(y), FALSE, x.ne(y)), FIXED),
+    rule("not_equal_by_bounds", lambda x, y: (x.ne(y), TRUE, x.ne(y)), FIXED),
 )

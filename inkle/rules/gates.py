@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from inkle.ir import forms, ops
 from inkle.ir.dtype import bool_, index
-from inkle.ir.node import Node, toposort
+from inkle.ir.node import Node, const, toposort
 from inkle.rewrite.affine import Affine, Direction, affine_of
 from inkle.rewrite.known import Bounds, Known, intersect
 from inkle.rules.boolean import FALSE, TRUE, joined, parts_of
@@ -94,7 +94,11 @@ def _under(node: Node, parts: list[Node]) -> Node:
             fixed[each] = each
     if not known.facts and fixed.keys().isdisjoint(toposort((node,))):
         return node
-    return SIMPLIFY.simplify(SIMPLIFY.rewrite((node,), known, fixed)[0])
+    result = SIMPLIFY.rewrite((node,), known, fixed)[0]
+    low, high = known.bounds(result)
+    if low is not None and low == high and result.op is not forms.CONST:
+        return const(low, result.dtype)
+    return SIMPLIFY.simplify(result)
 
 
 def _reads_gated_memory(part: Node) -> bool:

@@ -56,6 +56,7 @@ HEAVY: dict[Op, float] = {
     ops.ACOSH: 30.0, ops.ATANH: 30.0, ops.ERF: 25.0, ops.ERFC: 35.0, ops.POW: 45.0,
 }  # fmt: skip
 LIMIT = 1e12
+MOST_CARRIED = 3  # contractions that meet in one expression
 MOST_LEAVES = 24  # told apart in one expression
 
 
@@ -149,23 +150,23 @@ def carried(order: Sequence[Node], contractions: set[Node], outputs: set[Node]) 
     for node in order:
         for source in set(node.src):
             users[source] = users.get(source, 0) + 1
-    below: dict[Node, Node] = {}  # the contraction whose result a node carries, with others
-    uses: dict[Node, int] = {}  # for a contraction: uses of its result and of what carries it
+    below: dict[Node, tuple[Node, ...]] = {}  # contractions whose results a node carries
+    uses: dict[Node, int] = {}  # of a contraction: of its result and of what carries it
     found: set[Node] = set()
     for node in order:
         if node.op is forms.REDUCE and node in contractions:
-            below[node] = node
+            below[node] = (node,)
             uses[node] = users.get(node, 0)
         elif node.op.is_elementwise or node.op is forms.RESHAPE or node.op is forms.PERMUTE:
             sources = [source for source in dict.fromkeys(node.src) if source in below]
-            if not sources or any(below[s] is not below[sources[0]] for s in sources):
-                continue
-            contraction = below[sources[0]]
-            uses[contraction] += users.get(node, 0) - len(sources)
-            if uses[contraction] == users.get(node, 0):
-                found.add(node)
-            if node not in found or users.get(node, 0) == 1:  # else it will be in memory itself
-                below[node] = contraction
+            carries = dict.fromkeys([each for source in sources for each in below[source]])
+            for contraction in carries:
+                taken = sum(contraction in below[source] for source in sources)
+                uses[contraction] += users.get(node, 0) - taken
+                if uses[contraction] == users.get(node, 0):
+                    found.add(node)
+            if sources:
+                below[node] = tuple(carries)[-MOST_CARRIED:]
     return found
 
 

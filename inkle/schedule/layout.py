@@ -23,7 +23,9 @@ SAME = frozenset({forms.DETACH, forms.CONTIGUOUS})
 ROW_MAJOR_USERS = frozenset({forms.SCATTER, forms.UPDATE, forms.CAT, forms.GATHER})
 
 
-def layouts_of(order: Sequence[Node], contractions: Collection[Node]) -> dict[Node, tuple[int, ...]]:
+def layouts_of(
+    order: Sequence[Node], contractions: Collection[Node]
+) -> dict[Node, tuple[int, ...]]:
     """Return, for nodes that should not be stored row major, their axes from outer to inner.
 
     Args:
@@ -141,7 +143,9 @@ def _barred(order: Sequence[Node], inner: dict[Node, int]) -> set[Node]:
         if node.op in ROW_MAJOR_USERS:
             barred.update(node.src)
             barred.add(node)
-        elif node in barred and (node.op in forms.MOVEMENT or node.op in SAME or node.op.is_elementwise):
+        elif node in barred and (
+            node.op in forms.MOVEMENT or node.op in SAME or node.op.is_elementwise
+        ):
             barred.update(node.src)
         elif node.op is forms.RESHAPE and node.src[0] in inner and node not in inner:
             barred.add(node.src[0])

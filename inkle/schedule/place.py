@@ -80,7 +80,7 @@ class Placer:
         multiplied = [d for d in demands if d.is_in_contraction()]
         if multiplied and work.flops >= 1.0:
             times = sum([d.points() for d in multiplied]) / size
-            if times > 2 and times * size * work.flops * self._facts.flop > self._facts.launch:
+            if times >= 1.5 and times * size * work.flops * self._facts.flop > self._facts.launch:
                 return f"operand of a contraction that would compute it {times:.0f} times"
         if node.op is forms.CAT and multiplied and len(node.src) > 2:
             return "pieces of an operand of a contraction"
@@ -139,9 +139,15 @@ class Placer:
         if len(demands) == 1 and points <= WASTE * size:
             return None
         each = extent * (work.flops + 1.0) * self._facts.flop  # nanoseconds of one element
-        inline = points * each + self._facts.near * work.bytes / 4 * points / size
+        is_near = work.bytes <= self._facts.row_bytes * size  # a row that is read for other reasons
+        inline = sum([self._reading(work.bytes, d.points() / size) for d in demands])
+        if is_near:
+            inline = self._facts.near * work.bytes / 4 * points / size
+        inline += points * each
         store = size * (each + self._facts.write) + self._reading(work.bytes, 1)
-        store += self._facts.launch + points * self._facts.near
+        store += points * self._facts.near
+        if not any(demand.covers() for demand in demands):
+            store += self._facts.launch
         if inline <= store:
             return None
         return f"a reduction wanted {points / size:.1f} times per element"

@@ -56,7 +56,7 @@ def _parts_of(
     operands = sum(size * _elements(factor) for factor in body.src)
     result = size * prod(node.shape)
     axis = max(node.arg[1], key=lambda a: body.shape[a])
-    wanted = min(MOST_PARTS, operands // facts.cache_bytes, body.shape[axis] // 2)
+    wanted = min(MOST_PARTS, operands // max(1, facts.cache_bytes), body.shape[axis] // 2)
     if wanted < 4 or result * wanted > operands:
         return None
     if not all(axis in varying[factor] for factor in body.src):

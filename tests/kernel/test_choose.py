@@ -30,7 +30,9 @@ def lane_stride(kernel):
 
 
 @machines
-@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 3, 2), (64, 64, 64), (33, 70, 17), (1, 100, 300), (200, 1, 50)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1), (5, 3, 2), (64, 64, 64), (33, 70, 17), (1, 100, 300), (200, 1, 50)]
+)
 def test_matmul_of_any_shape_is_exact_on_integers(machine, shape):
     m, n, k = shape
     a, b, out = numbers(m, k), numbers(k, n, seed=1), np.full((m, n), np.nan, np.float32)

@@ -55,8 +55,12 @@ def test_lanes_of_a_reduction_are_combined_across(size):
 def test_register_tiles_of_any_size_keep_the_product(m, n, k, rows, lanes, staged):
     kernel, i, j, l = matmul(m, n, k)
 
-    kernel, _, _ = split(kernel, i, rows, Axis.LOOP, Axis.UNROLL, "overlap" if rows <= m else "mask")
-    kernel, _, lane = split(kernel, j, lanes, Axis.LOOP, Axis.LANE, "overlap" if lanes <= n else "mask")
+    kernel, _, _ = split(
+        kernel, i, rows, Axis.LOOP, Axis.UNROLL, "overlap" if rows <= m else "mask"
+    )
+    kernel, _, lane = split(
+        kernel, j, lanes, Axis.LOOP, Axis.LANE, "overlap" if lanes <= n else "mask"
+    )
     if staged and lanes <= n:
         second = next(x for x in kernel.nodes() if x.op.name == "load" and x.src[0].arg[0] == 2)
         kernel = stage(kernel, second, [l, lane])

@@ -245,7 +245,7 @@ def test_gradient_through_assignment(torch):
     def function(x, v):
         y = x * 2
         y[1:3] = v
-        y[0, ::2] = y[0, 1] * v[0, 0]
+        y[0, ::2] = y[0, 1].clone() * v[0, 0]
         return y * y
 
     check(torch, function, function, [numbers((4, 3)), numbers((2, 3), seed=1)])
