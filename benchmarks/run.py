@@ -1,12 +1,12 @@
 """Time inkle beside NumPy and PyTorch: the figures of the README.
 
-    python benchmarks/run.py                  all groups, 1 and 2 threads
+    python benchmarks/run.py                  all groups, 1 thread and all cores
     python benchmarks/run.py --only matmul    some of them
-    python benchmarks/run.py --threads 1      CPU time of one core: hardly disturbed by other programs
+    python benchmarks/run.py --threads 1      CPU time of one core: hardly disturbed by others
 
-Every library is called in turn, round after round, and the medians are compared: on a shared machine
-only ratios within one run mean something. One thread: CPU time. More: wall time. Outputs of inkle and
-PyTorch are dropped after each call, so that all allocators recycle their memory.
+Every library is called in turn, round after round, and the medians are compared: on a shared
+machine only ratios within one run mean something. One thread: CPU time. More: wall time. Outputs of
+inkle and PyTorch are dropped after each call, so that all allocators recycle their memory.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ def draw(
     plot.set(xlabel="step", ylabel="training loss", title=f"test accuracy {accuracies[-1]:.2%}")
     ends = np.arange(1, len(accuracies) + 1) * len(losses) // len(accuracies)
     scale = plot.twinx()
-    scale.plot(ends, np.array(accuracies) * 100, "o", color="tab:green")
+    scale.plot(ends, np.array(accuracies) * 100, "o-", color="tab:green")
     scale.set_ylabel("test accuracy, %", color="tab:green")
 
     found, labels = probabilities.argmax(1), data.test_labels

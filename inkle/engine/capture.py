@@ -1,9 +1,9 @@
 """Capture of a function: what a trace saw, compiled into one call from inputs and state to outputs.
 
-Inputs are storages whose value is replaced by a placeholder while the function is traced. Every older
-storage that the function reads is an implicit input, known by identity, never by version; every
-storage that it assigns is an output of the capture as well. Nothing runs during a trace, except what
-does not depend on inputs.
+Inputs are storages whose value is replaced by a placeholder while the function is traced. Every
+older storage that the function reads is an implicit input, known by identity, never by version;
+every storage that it assigns is an output of the capture as well. Nothing runs during a trace,
+except what does not depend on inputs.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Recorder:
             target.current = leaf
         self.reads[leaf] = target
 
-    # --- hooks of `Trace` ---------------------------------------------------------------------------
+    # --- hooks of `Trace` -------------------------------------------------------------------------
 
     def on_assign(self, target: Storage) -> None:
         """Remember the value that `target` had before the trace."""

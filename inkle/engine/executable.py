@@ -28,8 +28,8 @@ class Step:
 class Executable:
     """Runs a plan: input buffers in, output buffers out.
 
-    Memory of the plan is the slot table of one native graph. Temporaries share one arena, taken from
-    the caching allocator for each run, so that a cached executable holds no memory while idle.
+    Memory of the plan is the slot table of one native graph. Temporaries share one arena, taken
+    from the caching allocator for each run, so that a cached executable holds no memory while idle.
     """
 
     def __init__(self, plan: Plan) -> None:

@@ -103,7 +103,9 @@ def current_threads() -> int:
 
 def expand_operations(kernel: Kernel, machine: Machine) -> Kernel:
     """Write a kernel with the operations that the target has."""
-    return replace(kernel, stores=tuple(decompose(kernel.stores, supports)))
+    expanded = replace(kernel, stores=tuple(decompose(kernel.stores, supports)))
+    used = set(expanded.ranges())  # simplification may have removed some
+    return replace(expanded, order=tuple([r for r in kernel.order if r in used]))
 
 
 LOWERING: tuple[tuple[str, Callable[[Kernel, Machine], Kernel]], ...] = (

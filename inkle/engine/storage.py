@@ -34,7 +34,7 @@ class Storage:
 
     Attributes:
         device: where it lives.
-        serial: running number; storages born during a capture have greater ones than older storages.
+        serial: running number; storages born during a capture have greater ones than older ones.
     """
 
     __slots__ = ("__weakref__", "_current", "device", "serial")

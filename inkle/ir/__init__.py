@@ -1,1 +1,1 @@
-"""The words of inkle: element types, the op table, nodes, bounds, the four forms and their specs."""
+"""The words of inkle: element types, the op table, nodes, bounds, four forms and their specs."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from inkle.ir.op import Op
 
-# --- leaves -----------------------------------------------------------------------------------------
+# --- leaves ---------------------------------------------------------------------------------------
 
 CONST = Op("const", 0, text="A literal `arg`; scalar; an elementwise op broadcasts it.")
 BUFFER = Op("buffer", 0, text="The elements of storage number arg[0], of shape arg[1], row major.")
@@ -16,7 +16,7 @@ PARAM = Op("param", 0, text="Argument number arg[0] of a program or kernel, of s
 VARIABLE = Op("variable", 0, text="An integer known at launch: arg is (name, lowest, highest).")
 ARANGE = Op("arange", 0, text="0, 1, ..., arg - 1.")
 
-# --- tensor form ------------------------------------------------------------------------------------
+# --- tensor form ----------------------------------------------------------------------------------
 
 RESHAPE = Op("reshape", 1, text="The same elements in row-major order, of shape `arg`.")
 PERMUTE = Op("permute", 1, text="Axis i of the result is axis arg[i] of the source.")
@@ -25,7 +25,9 @@ SLICE = Op("slice", 1, text="Along axis i, elements range(*arg[i]); each step is
 PAD = Op("pad", 1, text="Zeros around and between: arg[i] is (low, high, interior), all >= 0.")
 FLIP = Op("flip", 1, text="Axes in `arg` are reversed.")
 SHEAR = Op(
-    "shear", 1, text="arg is (axis, by, factor): out[.., i, .., j, ..] = x[.., i + factor*j, .., j, ..]; 0 outside."
+    "shear", 1,
+    text="arg is (axis, by, factor): out[.., i, .., j, ..] = x[.., i + factor*j, .., j, ..]; "
+    "0 outside.",
 )  # fmt: skip
 REDUCE = Op(
     "reduce", -1,
@@ -34,14 +36,15 @@ REDUCE = Op(
 )  # fmt: skip
 GATHER = Op(
     "gather", -1,
-    text="src is (x, *indices), indices of the result's shape; axis i of x is read at index arg[i] if "
-    "arg[i] < 0 (indices[-arg[i] - 1]), else at result coordinate arg[i]. Negative indices wrap once; "
-    "others outside read 0.",
+    text="src is (x, *indices), indices of the result's shape; axis i of x is read at index arg[i] "
+    "if arg[i] < 0 (indices[-arg[i] - 1]), else at result coordinate arg[i]. Negative indices wrap "
+    "once; others outside read 0.",
 )  # fmt: skip
 SCATTER = Op(
     "scatter", -1,
-    text="src is (base, values, *indices), arg is (combine or None, map): base with values put where "
-    "GATHER with this map would read; duplicates combine in row-major order; outside is dropped.",
+    text="src is (base, values, *indices), arg is (combine or None, map): base with values put "
+    "where GATHER with this map would read; duplicates combine in row-major order; outside is "
+    "dropped.",
 )  # fmt: skip
 CAT = Op("cat", -1, text="Sources one after the other along axis `arg`.")
 UPDATE = Op(
@@ -57,7 +60,7 @@ DETACH = Op(
 )  # fmt: skip
 COPY = Op("copy", 1, text="The source on device `arg`.")
 
-# --- loop form --------------------------------------------------------------------------------------
+# --- loop form ------------------------------------------------------------------------------------
 
 RANGE = Op("range", 1, text="Runs over 0 .. src[0] - 1; arg is (number, Axis).")
 LOAD = Op("load", -1, text="src is (memory, index[, gate]): the element, or 0 where not gate.")

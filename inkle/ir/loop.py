@@ -2,8 +2,8 @@
 
 A kernel is a set of STOREs whose values are expressions over RANGEs. Nothing says "loop here": a
 node is emitted once per point of the UNROLL ranges it depends on, at the depth of the deepest loop
-it depends on, as a vector if it depends on a LANE range. Hoisting, common subexpressions, row fusion
-and register tiles follow from this one rule.
+it depends on, as a vector if it depends on a LANE range. Hoisting, common subexpressions, row
+fusion and register tiles follow from this one rule.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def number_of(r: Node) -> int:
 
 
 def load(memory: Node, at: Node, gate: Node | None = None) -> Node:
-    """Return the element of `memory` (PARAM or STAGE) at the flat index `at`; 0 where not `gate`."""
+    """Return the element of `memory` (PARAM or STAGE) at the index `at`; 0 where not `gate`."""
     src = (memory, at) if gate is None else (memory, at, gate)
     return intern(forms.LOAD, memory.dtype, src, None, ())
 
@@ -69,7 +69,7 @@ def store(
 
 
 def reduce(op: Op, value: Node, ranges: Sequence[Node]) -> Node:
-    """Return `value` combined over all points of `ranges`; the identity of `op` if there are none."""
+    """Return `value` combined over all points of `ranges`; `value` itself if there are none."""
     return intern(forms.REDUCE, value.dtype, (value, *ranges), (op,), ()) if ranges else value
 
 

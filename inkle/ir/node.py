@@ -31,8 +31,10 @@ _CONVERSIONS = frozenset({ops.CAST, ops.BITCAST})
 
 
 class Node(Elementwise):
-    """One value in a graph. Build with `const`, constructors of `inkle.ir.tensor` or
-    `inkle.ir.loop`, and Python operators."""
+    """One value in a graph.
+
+    Build with `const`, constructors of `inkle.ir.tensor` or `inkle.ir.loop`, and Python operators.
+    """
 
     __slots__ = ("__weakref__", "arg", "dtype", "op", "origin", "ranges", "shape", "src")
 
@@ -74,15 +76,15 @@ class Node(Elementwise):
         raise TypeError("a graph node has no truth value; use .where(), and `is` for identity")
 
 
-_table: dict[tuple[Any, ...], weakref.ref[Node]] = {}
-_lock = threading.Lock()
-
-
-class _Entry(weakref.ref):  # type: ignore[type-arg]  # weakref.ref is not generic at run time
+class _Entry(weakref.ref[Node]):
     """Weak reference that knows its key, so that a dead node can leave the table."""
 
     __slots__ = ("key",)
     key: tuple[Any, ...]
+
+
+_table: dict[tuple[Any, ...], _Entry] = {}
+_lock = threading.Lock()
 
 
 def _forget(entry: Any) -> None:

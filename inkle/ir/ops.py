@@ -78,7 +78,7 @@ def _sign(m: Any, a: Any) -> Any:
     return m.where(m.less(0, a), m.like(a, 1), m.where(m.less(a, 0), m.like(a, -1), a))
 
 
-# --- derivatives that need more than a line ---------------------------------------------------------
+# --- derivatives that need more than a line -------------------------------------------------------
 
 
 def _d_maximum(g: Any, out: Any, a: Any, b: Any) -> tuple[Any, Any]:
@@ -106,7 +106,7 @@ def _d_atan2(g: Any, out: Any, y: Any, x: Any) -> tuple[Any, Any]:
     return x * scale, -y * scale
 
 
-# --- arithmetic -------------------------------------------------------------------------------------
+# --- arithmetic -----------------------------------------------------------------------------------
 
 ADD = Op(
     "add", 2, lambda m, a, b: a + b, same, NUMBER,
@@ -145,14 +145,14 @@ MINIMUM = Op(
     _d_minimum, composite=True, associative=True, idempotent=True, identity=_highest,
 )  # fmt: skip
 
-# --- rounding ---------------------------------------------------------------------------------------
+# --- rounding -------------------------------------------------------------------------------------
 
 FLOOR = Op("floor", 1, lambda m, a: m.floor(a), same, FLOAT)
 CEIL = Op("ceil", 1, lambda m, a: m.ceil(a), same, FLOAT)
 TRUNC = Op("trunc", 1, lambda m, a: m.trunc(a), same, FLOAT)
 RINT = Op("rint", 1, lambda m, a: m.rint(a), same, FLOAT)
 
-# --- transcendental ---------------------------------------------------------------------------------
+# --- transcendental -------------------------------------------------------------------------------
 
 SQRT = Op("sqrt", 1, lambda m, a: m.sqrt(a), same, FLOAT, lambda g, out, a: (g / (out * 2.0),))
 RSQRT = Op("rsqrt", 1, lambda m, a: m.rsqrt(a), same, FLOAT,
@@ -192,7 +192,7 @@ ERFC = Op("erfc", 1, lambda m, a: m.erfc(a), same, FLOAT,
           lambda g, out, a: (g * (a * -a).exp() * -TWO_OVER_SQRT_PI,))  # fmt: skip
 POW = Op("pow", 2, lambda m, a, b: m.pow(a, b), same, FLOAT, _d_pow)
 
-# --- bits -------------------------------------------------------------------------------------------
+# --- bits -----------------------------------------------------------------------------------------
 
 AND = Op("and", 2, lambda m, a, b: a & b, same, BITS, commutative=True, associative=True,
          idempotent=True, identity=_all_ones)  # fmt: skip
@@ -204,7 +204,7 @@ NOT = Op("not", 1, lambda m, a: m.invert(a), same, BITS)
 SHL = Op("shl", 2, lambda m, a, b: m.shift_left(a, b), same, INTEGER)
 SHR = Op("shr", 2, lambda m, a, b: m.shift_right(a, b), same, INTEGER)
 
-# --- comparison and selection -----------------------------------------------------------------------
+# --- comparison and selection ---------------------------------------------------------------------
 
 LESS = Op("less", 2, lambda m, a, b: m.less(a, b), comparison, NUMBER)
 LESS_EQUAL = Op("less_equal", 2, lambda m, a, b: m.less_equal(a, b), comparison, NUMBER)
@@ -215,7 +215,7 @@ WHERE = Op(
     lambda g, out, c, a, b: (None, c.where(g, 0.0), c.where(0.0, g)),
 )  # fmt: skip
 
-# --- change of type; the target dtype is the dtype of the node --------------------------------------
+# --- change of type; the target dtype is the dtype of the node ------------------------------------
 
 CAST = Op("cast", 1, lambda m, a: m.cast(a), structural, ANY,
           lambda g, out, a: (g.cast(a.dtype) if a.dtype.is_float else None,))  # fmt: skip

@@ -35,6 +35,7 @@ _INFIX = {
     ops.ADD: ("+", 6), ops.SUB: ("-", 6), ops.MUL: ("*", 7), ops.DIV: ("/", 7),
     ops.FLOORDIV: ("//", 7), ops.FLOORMOD: ("%", 7),
 }  # fmt: skip
+_REGROUPED = {ops.ADD: (ops.ADD, ops.SUB), ops.MUL: (ops.MUL,)}
 _PREFIX = {ops.NEG: "-", ops.NOT: "~"}
 _LETTERS = {Axis.GRID: "g", Axis.WORKER: "w", Axis.LANE: "l", Axis.UNROLL: "u", Axis.LOOP: "i"}
 _SHOWN_AS_COPIES = (Axis.UNROLL, Axis.LANE)
@@ -109,7 +110,8 @@ def _elementwise(node: Node, sources: list[Text]) -> Text:
         sign, precedence = _INFIX[node.op]
         left, right = sources
         a = left.text if left.precedence >= precedence > 1 else _wrapped(left, precedence)
-        is_exact = node.op.associative and node.dtype is index
+        # Only what groups the same either way needs no brackets: not a * (b // c).
+        is_exact = node.dtype is index and node.src[1].op in _REGROUPED.get(node.op, ())
         return Text(f"{a} {sign} {_wrapped(right, precedence - is_exact)}", precedence)
     if node.op in _PREFIX and len(sources) == 1:
         return Text(_PREFIX[node.op] + _wrapped(sources[0], 7), 8)

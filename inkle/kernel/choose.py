@@ -131,7 +131,7 @@ def _store_lanes(kernel: Kernel, lane: Node, machine: Machine) -> Kernel:
         kernel, _, inner = split(kernel, lane, lanes * copies, Axis.LOOP, Axis.LOOP, "overlap")
         kernel, _, _ = split(kernel, inner, lanes, Axis.UNROLL, Axis.LANE)
         return kernel
-    tail = "overlap" if overlap else "mask"
+    tail: Tail = "overlap" if overlap else "mask"
     kernel, _, _ = split(kernel, lane, lanes, Axis.LOOP, Axis.LANE, tail)
     return kernel
 
@@ -142,7 +142,7 @@ def _may_overlap(kernel: Kernel) -> bool:
 
 
 def _all_reduce_lanes(kernel: Kernel, lane: Node | None, machine: Machine) -> Kernel:
-    """Give lanes to reductions and stages, outer ones first: inner ones may depend on their lanes."""
+    """Give lanes to reductions and stages, outer ones first: inner ones may use their lanes."""
     tried: set[frozenset[int]] = set()
     while True:
         for region in reversed(regions_of(kernel)):

@@ -1,10 +1,10 @@
 """Loop form to program form, by one rule.
 
-A node is emitted once per point of the UNROLL ranges it depends on, at the depth of the deepest loop
-it depends on, as a vector if it depends on a LANE range.
+A node is emitted once per point of the UNROLL ranges it depends on, at the depth of the deepest
+loop it depends on, as a vector if it depends on a LANE range.
 
-The work is demand driven: `_value(node, point)` emits into the block of the right depth. A block is a
-list, and an inner loop joins the list of its parent when it closes; what an inner loop demands from
+The work is demand driven: `value(node, point)` emits into the block of the right depth. A block is
+a list, and an inner loop joins the list of its parent when it closes; what an inner loop wants from
 an outer depth therefore lands before it. Hoisting, common subexpressions, rows with several
 reductions and tiles of accumulators need no other mechanism.
 
@@ -24,17 +24,18 @@ from inkle.ir import forms, ops
 from inkle.ir.bounds import bounds
 from inkle.ir.dtype import DType, bool_, index
 from inkle.ir.loop import Axis, Kernel, axis_of, extent, number_of
-from inkle.ir.node import Node, bound_ranges, convert_scalar, toposort
+from inkle.ir.node import Node, bound_ranges, toposort
 from inkle.ir.op import Op
 from inkle.ir.program import Loop, Parameter, Program, Value
 from inkle.kernel.access import coefficient, without
+from inkle.kernel.accumulate import Tile
 
 Point = dict[Node, int]
 SEQUENTIAL = frozenset({Axis.LOOP, Axis.GRID, Axis.WORKER})
 
 
 @dataclass(eq=False, slots=True)
-class _Scope:
+class Scope:
     """One open loop: its block, and what has been computed in it."""
 
     block: list[Value | Loop]
@@ -42,7 +43,7 @@ class _Scope:
     values: dict[Any, Value] = field(default_factory=dict)
 
 
-class _Shape:
+class Shape:
     """What the rule asks of a node, computed once: its loops, UNROLL ranges and lane."""
 
     __slots__ = ("lane", "loops", "unroll")
@@ -62,14 +63,14 @@ class Linearizer:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._rank = {r: i for i, r in enumerate(kernel.order)}
-        self._shapes: dict[frozenset[Node], _Shape] = {}
-        self._scopes = [_Scope([], None)]
+        self._shapes: dict[frozenset[Node], Shape] = {}
+        self._scopes = [Scope([], None)]
         self._depth: dict[Node, int] = {}
         self._locals: list[Value] = []
         self._nodes = kernel.nodes()
         self._reduces = [n for n in self._nodes if n.op is forms.REDUCE]
         self._below: dict[Node, set[Node]] = {}
-        self._home: dict[Value, _Scope] = {}
+        self._home: dict[Value, Scope] = {}
 
     def run(self) -> Program:
         """Return the program."""
@@ -81,15 +82,26 @@ class Linearizer:
         )
         return Program(parameters, chunks, self._scopes[0].block, tuple(self._locals))
 
-    # --- where things go ----------------------------------------------------------------------------
+    @property
+    def innermost(self) -> Scope:
+        """The innermost open loop."""
+        return self._scopes[-1]
 
-    def _shape(self, node: Node) -> _Shape:
+    def remember(self, node: Node, point: Sequence[int], value: Value, scope: Scope) -> None:
+        """Say that `value`, computed in `scope`, is that of `node` at a point."""
+        scope.values[(node, tuple(point))] = value
+        self._home[value] = scope
+
+    # --- where things go --------------------------------------------------------------------------
+
+    def shape_of(self, node: Node) -> Shape:
+        """Return the loops, UNROLL ranges and lane of a node."""
         shape = self._shapes.get(node.ranges)
         if shape is None:
-            shape = self._shapes[node.ranges] = _Shape(node.ranges)
+            shape = self._shapes[node.ranges] = Shape(node.ranges)
         return shape
 
-    def _scope_of(self, shape: _Shape) -> _Scope:
+    def _scope_of(self, shape: Shape) -> Scope:
         deepest = 0
         for r in shape.loops:
             depth = self._depth[r]
@@ -97,9 +109,9 @@ class Linearizer:
                 deepest = depth
         return self._scopes[deepest]
 
-    def _emit(
+    def emit(
         self,
-        scope: _Scope,
+        scope: Scope,
         code: str | Op,
         dtype: DType,
         lanes: int,
@@ -116,10 +128,11 @@ class Linearizer:
             self._home[found] = scope
         return found
 
-    def _literal(self, value: bool | int | float, dtype: DType, lanes: int = 1) -> Value:
-        return self._emit(self._scopes[0], "const", dtype, lanes, (), value)
+    def literal(self, value: bool | int | float, dtype: DType, lanes: int = 1) -> Value:
+        """Return a literal in every lane."""
+        return self.emit(self._scopes[0], "const", dtype, lanes, (), value)
 
-    # --- loops --------------------------------------------------------------------------------------
+    # --- loops ------------------------------------------------------------------------------------
 
     def _open_grid(self) -> int:
         """Bind GRID ranges to digits of the chunk number, the innermost range the fastest digit."""
@@ -128,34 +141,32 @@ class Linearizer:
         scope = self._scopes[0]
         for r in grid:
             chunks *= extent(r)
-        number = self._emit(scope, "chunk", index, 1) if chunks > 1 else self._literal(0, index)
+        number = self.emit(scope, "chunk", index, 1) if chunks > 1 else self.literal(0, index)
         below = chunks
         for r in grid:
             size = extent(r)
             below //= size
             digit = number
             if below > 1:
-                digit = self._emit(
-                    scope, ops.TRUNCDIV, index, 1, (digit, self._literal(below, index))
+                digit = self.emit(
+                    scope, ops.TRUNCDIV, index, 1, (digit, self.literal(below, index))
                 )
             if below * size < chunks:
-                digit = self._emit(
-                    scope, ops.TRUNCMOD, index, 1, (digit, self._literal(size, index))
-                )
-            self._bind(r, scope, digit if size > 1 else self._literal(0, index), 0)
+                digit = self.emit(scope, ops.TRUNCMOD, index, 1, (digit, self.literal(size, index)))
+            self._bind(r, scope, digit if size > 1 else self.literal(0, index), 0)
         return chunks
 
-    def _bind(self, r: Node, scope: _Scope, value: Value, depth: int) -> None:
+    def _bind(self, r: Node, scope: Scope, value: Value, depth: int) -> None:
         scope.values[(r, ())] = value
         self._home[value] = scope
         self._depth[r] = depth
 
     def _open(self, r: Node) -> Loop:
         """Open a loop over `r` inside the innermost scope."""
-        size = self._value(r.src[0], {})
+        size = self.value(r.src[0], {})
         low, _ = bounds(r.src[0])
         loop = Loop(Value("counter", index, 1), size, may_be_empty=low is None or low < 1)
-        scope = _Scope(loop.body, r)
+        scope = Scope(loop.body, r)
         self._scopes.append(scope)
         self._bind(r, scope, loop.counter, len(self._scopes) - 1)
         return loop
@@ -166,7 +177,7 @@ class Linearizer:
         del self._depth[scope.range]
         self._scopes[-1].block.append(loop)
 
-    # --- stores -------------------------------------------------------------------------------------
+    # --- stores -----------------------------------------------------------------------------------
 
     def _emit_stores(self, stores: list[Node], open_loops: list[Node]) -> None:
         """Open the outermost loop that is still closed around the stores that need it, in turn."""
@@ -176,27 +187,28 @@ class Linearizer:
                 self._emit_store(stores.pop(0))
                 continue
             r = first[0]
-            inside = list(
-                itertools.takewhile(lambda s: self._pending(s, open_loops)[:1] == [r], stores)
-            )
-            del stores[: len(inside)]
+            inside = []
+            while stores and self._pending(stores[0], open_loops)[:1] == [r]:
+                inside.append(stores.pop(0))
             loop = self._open(r)
             self._emit_stores(inside, [*open_loops, r])
             self._close(loop)
 
     def _pending(self, store: Node, open_loops: list[Node]) -> list[Node]:
-        needed = [r for r in self._shape(store).loops if axis_of(r) is not Axis.GRID]
+        needed = [r for r in self.shape_of(store).loops if axis_of(r) is not Axis.GRID]
         return sorted((r for r in needed if r not in open_loops), key=self._rank.__getitem__)
 
     def _emit_store(self, store: Node) -> None:
         memory, at, value, *gate = store.src
-        shape = self._shape(store)
+        shape = self.shape_of(store)
         lanes = extent(shape.lane) if shape.lane is not None else 1
-        for point in self._points(shape.unroll):
-            pointer = self._value(memory, {})
+        for point in self.points(shape.unroll):
+            pointer = self.value(memory, {})
             where, stride = self._address(at, point, shape.lane)
-            stored = self._as(self._value(value, point), lanes, self._scopes[-1])
-            mask = [self._as(self._value(gate[0], point), lanes, self._scopes[-1])] if gate else []
+            stored = self.spread(self.value(value, point), lanes, self._scopes[-1])
+            mask = (
+                [self.spread(self.value(gate[0], point), lanes, self._scopes[-1])] if gate else []
+            )
             if store.arg is not None:
                 stored = self._combine_with_memory(store, pointer, where, stride, stored, mask)
             code = Value("store", store.dtype, lanes, (pointer, where, stored, *mask), stride)
@@ -219,19 +231,20 @@ class Linearizer:
         self._scopes[-1].block.extend((old, new))
         return new
 
-    def _points(self, unroll: Sequence[Node]) -> Iterator[Point]:
+    def points(self, unroll: Sequence[Node]) -> Iterator[Point]:
+        """Iterate over all points of UNROLL ranges, the last one fastest."""
         for values in itertools.product(*(range(extent(r)) for r in unroll)):
             yield dict(zip(unroll, values, strict=True))
 
-    # --- values -------------------------------------------------------------------------------------
+    # --- values -----------------------------------------------------------------------------------
 
-    def _value(self, node: Node, point: Point) -> Value:
+    def value(self, node: Node, point: Point) -> Value:
         """Return the register that holds `node` at `point` of the UNROLL ranges."""
         if node.op is forms.CONST:
-            return self._literal(node.arg, node.dtype)
+            return self.literal(node.arg, node.dtype)
         if node.op is forms.RANGE and axis_of(node) is Axis.UNROLL:
-            return self._literal(point[node], index)
-        shape = self._shape(node)
+            return self.literal(point[node], index)
+        shape = self.shape_of(node)
         scope = self._scope_of(shape)
         key = (node, tuple([point[r] for r in shape.unroll]))
         found = scope.values.get(key)
@@ -240,7 +253,7 @@ class Linearizer:
             scope.values[key] = found
         return found
 
-    def _compute(self, node: Node, point: Point, shape: _Shape, scope: _Scope) -> Value:
+    def _compute(self, node: Node, point: Point, shape: Shape, scope: Scope) -> Value:
         op = node.op
         if op.is_elementwise:
             return self._elementwise(node, point, shape, scope)
@@ -250,16 +263,17 @@ class Linearizer:
             self._at(scope, lambda: self._reduce(node))
             return scope.values[(node, tuple([point[r] for r in shape.unroll]))]
         if op is forms.PARAM:
-            return self._emit(scope, "param", node.dtype, 1, (), node.arg[0])
+            return self.emit(scope, "param", node.dtype, 1, (), node.arg[0])
         if op is forms.STAGE:
-            return self._at(scope, lambda: self._stage(node, point))
+            staged: Value = self._at(scope, lambda: self._stage(node, point))
+            return staged
         if op is forms.RANGE and axis_of(node) is Axis.LANE:
-            return self._emit(scope, "iota", index, extent(node), (), 1)
+            return self.emit(scope, "iota", index, extent(node), (), 1)
         if op is forms.VARIABLE:
-            return self._emit(scope, "variable", index, 1, (), node.arg)
+            return self.emit(scope, "variable", index, 1, (), node.arg)
         raise RenderError(f"{op} has no place in a kernel, or its loop is not open: {node}")
 
-    def _at(self, scope: _Scope, action: Any) -> Any:
+    def _at(self, scope: Scope, action: Any) -> Any:
         """Run `action` as if the loops inside `scope` were not open yet."""
         depth = self._scopes.index(scope)
         inner = self._scopes[depth + 1 :]
@@ -270,33 +284,33 @@ class Linearizer:
         self._depth.update(hidden)
         return result
 
-    def _elementwise(self, node: Node, point: Point, shape: _Shape, scope: _Scope) -> Value:
+    def _elementwise(self, node: Node, point: Point, shape: Shape, scope: Scope) -> Value:
         lanes = extent(shape.lane) if shape.lane is not None else 1
         if lanes > 1 and node.dtype is index:
             affine = self._affine_vector(node, point, shape.lane, scope)
             if affine is not None:
                 return affine
-        args = [self._value(source, point) for source in node.src]
-        mixed = lanes > 1 and node.dtype is bool_ and args[0].lanes != args[1].lanes
-        if mixed and node.op in (ops.AND, ops.OR):
+        args = [self.value(source, point) for source in node.src]
+        logic = lanes > 1 and node.dtype is bool_ and node.op in (ops.AND, ops.OR)
+        if logic and args[0].lanes != args[1].lanes:
             return self._mixed_logic(node.op, args, lanes, scope)
         # A scalar condition of a vector choice stays scalar: one branch-free select.
         keep = {0} if node.op is ops.WHERE and args[0].lanes == 1 else set()
         full = [
-            arg if i in keep or lanes == 1 else self._as(arg, lanes, scope)
+            arg if i in keep or lanes == 1 else self.spread(arg, lanes, scope)
             for i, arg in enumerate(args)
         ]
-        return self._emit(scope, node.op, node.dtype, lanes, tuple(full), node.arg)
+        return self.emit(scope, node.op, node.dtype, lanes, tuple(full), node.arg)
 
-    def _mixed_logic(self, op: Op, args: list[Value], lanes: int, scope: _Scope) -> Value:
+    def _mixed_logic(self, op: Op, args: list[Value], lanes: int, scope: Scope) -> Value:
         """`scalar & vector` as one select: spreading a bool over lanes is slow."""
         scalar, vector = sorted(args, key=lambda arg: arg.lanes)
-        other = self._literal(op is ops.OR, bool_, lanes)
+        other = self.literal(op is ops.OR, bool_, lanes)
         chosen = (vector, other) if op is ops.AND else (other, vector)
-        return self._emit(scope, ops.WHERE, bool_, lanes, (scalar, *chosen))
+        return self.emit(scope, ops.WHERE, bool_, lanes, (scalar, *chosen))
 
     def _affine_vector(
-        self, node: Node, point: Point, lane: Node | None, scope: _Scope
+        self, node: Node, point: Point, lane: Node | None, scope: Scope
     ) -> Value | None:
         """`base + step * lane` as one splat and one constant, when the index is of that shape."""
         if lane is None:
@@ -304,19 +318,19 @@ class Linearizer:
         step = coefficient(node, lane)
         if step is None:
             return None
-        base = self._as(self._value(without(node, lane), point), extent(lane), scope)
-        steps = self._emit(scope, "iota", index, extent(lane), (), step)
-        return self._emit(scope, ops.ADD, index, extent(lane), (base, steps))
+        base = self.spread(self.value(without(node, lane), point), extent(lane), scope)
+        steps = self.emit(scope, "iota", index, extent(lane), (), step)
+        return self.emit(scope, ops.ADD, index, extent(lane), (base, steps))
 
-    def _as(self, value: Value, lanes: int, scope: _Scope) -> Value:
+    def spread(self, value: Value, lanes: int, scope: Scope) -> Value:
         """Return `value` with `lanes` lanes: a scalar is spread, where it is computed."""
         if value.lanes == lanes:
             return value
         if value.lanes != 1:
             raise RenderError(f"a vector of {value.lanes} lanes meets one of {lanes}")
         if value.code == "const":
-            return self._literal(value.arg, value.dtype, lanes)
-        return self._emit(self._home.get(value, scope), "splat", value.dtype, lanes, (value,))
+            return self.literal(value.arg, value.dtype, lanes)
+        return self.emit(self._home.get(value, scope), "splat", value.dtype, lanes, (value,))
 
     def _address(self, at: Node, point: Point, lane: Node | None) -> tuple[Value, int | None]:
         """Return (scalar index, distance between lanes) or (vector of indices, None)."""
@@ -324,39 +338,39 @@ class Linearizer:
         if lane is not None and lane in at.ranges:
             found = coefficient(at, lane)
             if found is None:
-                return self._value(at, point), None
+                return self.value(at, point), None
             at, step = without(at, lane), found
         return self._place(at, point), step
 
     def _place(self, at: Node, point: Point) -> Value:
         """Return a scalar index as a base that all points of a tile share, and a constant."""
         offset = 0
-        for r in self._shape(at).unroll:
+        for r in self.shape_of(at).unroll:
             step = coefficient(at, r)
             if step is not None:
                 at, offset = without(at, r), offset + step * point[r]
-        base = self._value(at, point)
+        base = self.value(at, point)
         if not offset:
             return base
-        constant = self._literal(offset, index)
-        return self._emit(self._scope_of(self._shape(at)), ops.ADD, index, 1, (base, constant))
+        constant = self.literal(offset, index)
+        return self.emit(self._scope_of(self.shape_of(at)), ops.ADD, index, 1, (base, constant))
 
-    def _load(self, node: Node, point: Point, shape: _Shape, scope: _Scope) -> Value:
+    def _load(self, node: Node, point: Point, shape: Shape, scope: Scope) -> Value:
         memory, at, *gate = node.src
         lanes = extent(shape.lane) if shape.lane is not None else 1
-        pointer = self._value(memory, point)
+        pointer = self.value(memory, point)
         where, stride = self._address(at, point, shape.lane)
-        mask = [self._value(gate[0], point)] if gate else []
-        return self._emit(scope, "load", node.dtype, lanes, (pointer, where, *mask), stride)
+        mask = [self.value(gate[0], point)] if gate else []
+        return self.emit(scope, "load", node.dtype, lanes, (pointer, where, *mask), stride)
 
-    # --- reductions ---------------------------------------------------------------------------------
+    # --- reductions -------------------------------------------------------------------------------
 
     def _reduce(self, first: Node) -> None:
         """Emit the loops of `first` and of every reduction that can share them."""
         family = [first, *self._siblings(first)]
         ranges = bound_ranges(first)
         loops = sorted((r for r in ranges if axis_of(r) in SEQUENTIAL), key=self._rank.__getitem__)
-        tiles = [_Tile(self, node) for node in family]
+        tiles = [Tile(self, node) for node in family]
         initial = [value for tile in tiles for value in tile.initial()]
         final = self._reduce_loops(loops, tiles, initial)
         scope = self._scopes[-1]
@@ -366,7 +380,7 @@ class Linearizer:
             del final[:count]
 
     def _reduce_loops(
-        self, loops: list[Node], tiles: list[_Tile], state: list[Value]
+        self, loops: list[Node], tiles: list[Tile], state: list[Value]
     ) -> list[Value]:
         if not loops:
             out = []
@@ -384,15 +398,15 @@ class Linearizer:
 
     def _siblings(self, first: Node) -> list[Node]:
         """Other reductions over the same ranges at the same depth that `first` does not need."""
-        mine = set(self._shape(first).loops)
+        mine = set(self.shape_of(first).loops)
         done = self._scopes[-1].values
         return [
             other
             for other in self._reduces
             if other is not first
-            and (other, tuple([0] * len(self._shape(other).unroll))) not in done
+            and (other, tuple([0] * len(self.shape_of(other).unroll))) not in done
             and bound_ranges(other) == bound_ranges(first)
-            and set(self._shape(other).loops) == mine
+            and set(self.shape_of(other).loops) == mine
             and other not in self._ancestors(first)
             and first not in self._ancestors(other)
         ]
@@ -403,7 +417,7 @@ class Linearizer:
             found = self._below[node] = {n for n in toposort(node.src) if n.op is forms.REDUCE}
         return found
 
-    # --- staging ------------------------------------------------------------------------------------
+    # --- staging ----------------------------------------------------------------------------------
 
     def _stage(self, node: Node, outer: Point) -> Value:
         """Fill fast memory with a loop nest of its own, and return it."""
@@ -412,92 +426,18 @@ class Linearizer:
         self._locals.append(memory)
         loops = sorted((r for r in ranges if axis_of(r) in SEQUENTIAL), key=self._rank.__getitem__)
         opened = [self._open(r) for r in loops]
-        shape = _Shape(value.ranges | at.ranges)
+        shape = Shape(value.ranges | at.ranges)
         lanes = extent(shape.lane) if shape.lane is not None else 1
         scope = self._scopes[-1]
         inner = [r for r in shape.unroll if r in ranges]
-        for filled in self._points(inner):
+        for filled in self.points(inner):
             point = {**outer, **filled}
             where, stride = self._address(at, point, shape.lane)
-            stored = self._as(self._value(value, point), lanes, scope)
+            stored = self.spread(self.value(value, point), lanes, scope)
             scope.block.append(Value("store", node.dtype, lanes, (memory, where, stored), stride))
         for loop in reversed(opened):
             self._close(loop)
         return memory
-
-
-class _Tile:
-    """The accumulators of one reduction: one per point of the UNROLL ranges, inner and outer."""
-
-    def __init__(self, owner: Linearizer, node: Node) -> None:
-        self.owner, self.node = owner, node
-        self.op: Op = node.arg[0]
-        self.body = node.src[0]
-        self.outer = owner._shape(node).unroll
-        inner = sorted((r for r in bound_ranges(node) if axis_of(r) is Axis.UNROLL), key=number_of)
-        self.points = [{**a, **b} for a in owner._points(self.outer) for b in owner._points(inner)]
-        self.per_result = max(1, len(self.points) // max(1, len(list(owner._points(self.outer)))))
-        lane = owner._shape(self.body).lane
-        bound_lanes = [r for r in bound_ranges(node) if axis_of(r) is Axis.LANE]
-        self.across = bool(bound_lanes)
-        self.lane = lane if lane is not None else (bound_lanes[0] if bound_lanes else None)
-        self.lanes = extent(self.lane) if self.lane is not None else 1
-
-    def initial(self) -> list[Value]:
-        """Return the identity for every accumulator."""
-        assert self.op.identity is not None
-        start = convert_scalar(self.op.identity(self.node.dtype), self.node.dtype)
-        return [self.owner._literal(start, self.node.dtype, self.lanes) for _ in self.points]
-
-    def step(self, state: list[Value]) -> list[Value]:
-        """Return the accumulators after one more point of the loops."""
-        return [self._combine(old, point) for old, point in zip(state, self.points, strict=True)]
-
-    def _combine(self, old: Value, point: Point) -> Value:
-        gate, body = self._gated()
-        scope = self.owner._scopes[-1]
-        dtype, lanes = self.node.dtype, self.lanes
-        if self.op is ops.ADD and dtype.is_float and body.op is ops.MUL:
-            factors = [self._operand(source, point) for source in body.src]
-            new = Value(ops.FMA, dtype, lanes, (*factors, old))
-        else:
-            new = Value(self.op, dtype, lanes, (old, self._operand(body, point)))
-        scope.block.append(new)
-        if gate is None:
-            return new
-        condition = self.owner._value(gate, point)
-        chosen = Value(ops.WHERE, dtype, lanes, (condition, new, old))
-        scope.block.append(chosen)
-        return chosen
-
-    def _operand(self, node: Node, point: Point) -> Value:
-        return self.owner._as(self.owner._value(node, point), self.lanes, self.owner._scopes[-1])
-
-    def _gated(self) -> tuple[Node | None, Node]:
-        """Split `where(gate, body, identity)`: the accumulator is kept where the gate is false."""
-        body = self.body
-        if body.op is ops.WHERE and body.src[2].op is forms.CONST and self.op.identity is not None:
-            other = body.src[2].arg
-            if other == convert_scalar(self.op.identity(self.node.dtype), self.node.dtype):
-                return body.src[0], body.src[1]
-        return None, body
-
-    def finish(self, final: list[Value], scope: _Scope) -> None:
-        """Join the accumulators of each result, across lanes too, and remember the results."""
-        dtype = self.node.dtype
-        for i, outer in enumerate(self.owner._points(self.outer)):
-            parts = final[i * self.per_result : (i + 1) * self.per_result]
-            while len(parts) > 1:  # a balanced tree: shorter chains, smaller rounding error
-                pairs = itertools.zip_longest(parts[::2], parts[1::2])
-                parts = [
-                    a if b is None else self.owner._emit(scope, self.op, dtype, self.lanes, (a, b))
-                    for a, b in pairs
-                ]
-            total = parts[0]
-            if self.across:
-                total = self.owner._emit(scope, "across", dtype, 1, (total,), self.op)
-            scope.values[(self.node, tuple([outer[r] for r in self.outer]))] = total
-            self.owner._home[total] = scope
 
 
 def linearize(kernel: Kernel) -> Program:

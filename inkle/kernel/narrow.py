@@ -1,7 +1,7 @@
 """Gates of reductions become bounds of loops.
 
-Before: for k in range(5):                      After: for k in range(max(0, y - 19), min(5, y + 1)):
-            acc += g[y - k] * w[k]                         acc += g[y - k] * w[k]
+Before: for k in range(5):               After: for k in range(max(0, y - 19), min(5, y + 1)):
+            acc += g[y - k] * w[k]                  acc += g[y - k] * w[k]
               where 0 <= y - k < 20
 
 A padded or transposed convolution then runs no gated iteration at all, and no product outside its

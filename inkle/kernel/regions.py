@@ -166,8 +166,8 @@ def linear_terms(at: Node) -> list[tuple[int, Node]]:
 def is_parallel(store: Node, r: Node) -> bool:
     """Whether different values of `r` surely write different elements, all else being arbitrary.
 
-    With the index as c * r + (other terms): every other term is a multiple of c * n, or so fine that
-    together they span less than c.
+    With the index as c * r + (other terms): every other term is a multiple of c * n, or so fine
+    that together they span less than c.
     """
     own = coefficient(store.src[1], r)
     if not own:

@@ -19,7 +19,7 @@ LEAST_WORK = 6.0  # operations that are dearer than a store and two loads from t
 
 
 def share(kernel: Kernel, machine: Machine) -> Kernel:
-    """Stage values that a reduction and the code after it both compute for every element of a row."""
+    """Stage values that a reduction and the code after it both compute for every element."""
     for node in kernel.nodes():
         if node.op is not forms.REDUCE or len(bound_ranges(node)) != 1:
             continue

@@ -49,21 +49,25 @@ class Tile:
 
 
 def choose_tile(
-    region: Region, lane: Node | None, lanes: int, machine: Machine, loops: frozenset[Node]
+    region: Region,
+    lane: Node | None,
+    lanes: int,
+    machine: Machine,
+    stored: frozenset[Node],
 ) -> Tile:
     """Return the tile with the most multiply-adds per cycle, waste at the edges included."""
+    # Not ranges of a reduction around this one: a last tile that overlaps would count twice there.
     free = [
         r
-        for r in sorted(region.ranges - set(region.bound), key=number_of)
+        for r in sorted(region.ranges & stored, key=number_of)
         if r is not lane
-        and r not in loops
         and axis_of(r) is Axis.LOOP
         and r.src[0].op is forms.CONST
         and length(r) > 1
     ]
     budget = machine.registers - 4
     best = Tile((), 1, 0.0)
-    pairs = list(itertools.combinations(free, 2)) or [tuple(free)]
+    pairs: list[tuple[Node, ...]] = [*itertools.combinations(free, 2)] or [tuple(free)]
     for vectors in VECTORS if lane is not None else (1,):
         if vectors > 1 and lane is not None and length(lane) < lanes * vectors:
             continue
@@ -119,7 +123,7 @@ def tile_contraction(
     if lane is not None and lane not in region.ranges:
         lane = None
     lanes = _lanes(region, lane, machine)
-    tile = choose_tile(region, lane, lanes, machine, loops | bounding(kernel))
+    tile = choose_tile(region, lane, lanes, machine, _stored(kernel) - loops - bounding(kernel))
     outer: list[Node] = []
     overlap = all(store.arg is None for store in kernel.stores)
     for r, count in tile.rows:
@@ -130,6 +134,12 @@ def tile_contraction(
         kernel, outer = _vectors(kernel, lane, lanes, tile.vectors, overlap=overlap)
     kernel = _order(kernel, outer)
     return stage_gathers(kernel, machine)
+
+
+def _stored(kernel: Kernel) -> frozenset[Node]:
+    """Return the ranges that every store runs over."""
+    first, *others = [store.ranges for store in kernel.stores]
+    return first.intersection(*others)
 
 
 def _lanes(region: Region, lane: Node | None, machine: Machine) -> int:

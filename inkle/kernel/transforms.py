@@ -1,7 +1,7 @@
 """Transforms of loop nests: each takes a kernel and returns one that computes the same.
 
-Nothing is copied in the graph: a transform replaces ranges by expressions of other ranges, or a load
-by a load from a staged tile. A kernel remembers its transforms as text (`Kernel.schedule`).
+Nothing is copied in the graph: a transform replaces ranges by expressions of other ranges, or a
+load by a load from a staged tile. A kernel remembers its transforms as text (`Kernel.schedule`).
 """
 
 from __future__ import annotations
@@ -147,7 +147,8 @@ def _fresh(kernel: Kernel) -> int:
     """Return a range number that is not in use."""
     used = [number_of(r) for r in kernel.nodes() if r.op is forms.RANGE]
     staged = [n.arg[0] for n in kernel.nodes() if n.op is forms.STAGE]
-    return max([-1, *used, *staged]) + 1
+    highest: int = max([-1, *used, *staged])
+    return highest + 1
 
 
 def _name(r: Node) -> str:
@@ -229,7 +230,8 @@ def _mask(kernel: Kernel, new: Sequence[Node], gate: Node) -> Kernel:
             )
         if node.op is forms.STORE and node.ranges & watched:
             old = node.src[3:]
-            return loop.store(*node.src[:3], old[0] & gate if old else gate, combine=node.arg)
+            memory, at, value = node.src[:3]
+            return loop.store(memory, at, value, old[0] & gate if old else gate, node.arg)
         return node
 
     done = transform(kernel.stores, step)

@@ -58,7 +58,17 @@ for _row in COMPARISON.values():
     _row[Kind.BOOL] = _row[Kind.UINT]
 # Operations that the renderer writes with a few instructions.
 SPELLED = frozenset(
-    {ops.NEG, ops.NOT, ops.TRUNCDIV, ops.TRUNCMOD, ops.MAXIMUM, ops.MINIMUM, ops.SHL, ops.SHR}
+    {
+        ops.NEG,
+        ops.NOT,
+        ops.ABS,
+        ops.TRUNCDIV,
+        ops.TRUNCMOD,
+        ops.MAXIMUM,
+        ops.MINIMUM,
+        ops.SHL,
+        ops.SHR,
+    }
     | {ops.WHERE, ops.CAST, ops.BITCAST}
 )
 HALVES = ("float16", "bfloat16")

@@ -17,12 +17,13 @@ from inkle.rules.index_division import is_quotient, is_remainder, quotient, rema
 
 _MAX_TERMS = 64  # longer sums are left as they are: looking at them again and again is quadratic
 _MAX_PRODUCTS = 16
+_DIVISIONS = frozenset({ops.FLOORDIV, ops.FLOORMOD})
 
 
 def normalised(total: Affine, known: Known) -> Affine:
     """Return `total` with constant atoms folded and divisions recombined."""
     total = _fold_atoms(total, known)
-    if any(is_remainder(atom) or is_quotient(atom) for atom in total.terms):
+    if any(atom.op in _DIVISIONS for atom in total.terms):
         better = _recombined(total, known)
         while better is not None:
             total = better

@@ -1,6 +1,6 @@
 """The loops of a finished kernel: which are one, which are two, in which order.
 
-    share   reductions of equal extents at the same place run in one loop, if neither needs the other
+    share   reductions of equal extents at the same place run in one loop, if none needs the other
     split   i // 4 and i % 4 of a loop i become two loops
     merge   two loops that every index uses as i*n + j become one
     order   outermost first: loops that inner reductions depend on, other outputs, reductions
@@ -29,7 +29,8 @@ from inkle.schedule.index import (
     scale,
     single,
 )
-from inkle.schedule.nest import Demand, Link, Nest
+from inkle.schedule.nest import Demand, Nest
+from inkle.schedule.walk import sources
 
 
 @dataclass(slots=True)
@@ -51,75 +52,12 @@ class Arrangement:
     settled: set[Condition]
 
 
-def sources(demand: Demand) -> list[Demand]:
-    """Return the demands that must be computed before `demand`."""
-    found: list[Demand] = []
-    if demand.is_loaded or not demand.links:
-        for each in demand.index:
-            _computed_in(each, found)
-        _computed_in_gate(demand.gate, found)
-        return found
-    for gate in demand.choices:
-        _computed_in_gate(gate, found)
-    for link in demand.links:
-        found += linked(link)
-    return found
-
-
-def linked(link: Link) -> list[Demand]:
-    """Return the demands that a link needs."""
-    found: list[Demand] = []
-    _computed_in_gate(link.gate, found)
-    if isinstance(link.target, Demand):
-        found.append(link.target)
-    return found
-
-
-def _computed_in_gate(gate: Gate, found: list[Demand]) -> None:
-    for condition in gate:
-        _computed_in(condition.value, found)
-
-
-def _computed_in(a: Affine, found: list[Demand]) -> None:
-    for atom, _ in a.terms:
-        if type(atom) is Part:
-            _computed_in(atom.of, found)
-        elif type(atom) is not Loop:
-            found.append(atom.demand)
-            _computed_in_gate(atom.gate, found)
-
-
-def post_order(nests: Sequence[Nest]) -> list[Demand]:
-    """Return every demand that the stores of `nests` need, sources first."""
-    seen: set[Demand] = set()
-    out: list[Demand] = []
-    for nest in nests:
-        for store in nest.stores:
-            roots = linked(store.link)
-            _computed_in(store.at, roots)
-            _computed_in_gate(store.gate, roots)
-            _visit(roots, seen, out)
-    return out
-
-
-def _visit(roots: list[Demand], seen: set[Demand], out: list[Demand]) -> None:
-    stack = [(demand, False) for demand in reversed(roots)]
-    while stack:
-        demand, done = stack.pop()
-        if done:
-            out.append(demand)
-        elif demand not in seen:
-            seen.add(demand)
-            stack.append((demand, True))
-            stack += [(each, False) for each in reversed(sources(demand)) if each not in seen]
-
-
 class Group(NamedTuple):
     """Where a loop belongs: loops that agree in all but `place` may be merged; sorted, they nest.
 
     Attributes:
         is_reduction: outputs come first.
-        depth: of outputs: rank of the smallest prefix they are in; of reductions: how deep they nest.
+        depth: rank of the smallest prefix that an output is in, or how deep a reduction nests.
         which: number of the reduction, the last one in the graph first.
         place: among the loops of one output or reduction.
     """
@@ -168,7 +106,7 @@ class Arranger:
         settled = {fold.condition for fold in self._folds.values()}
         return Arrangement(mapping, ranges, order, limits, settled)
 
-    # --- share --------------------------------------------------------------------------------------
+    # --- share ------------------------------------------------------------------------------------
 
     def _share_outputs(self) -> list[Loop]:
         first = self._nests[0]
@@ -238,7 +176,7 @@ class Arranger:
         atom: Loop = found.terms[0][0] if len(found.terms) == 1 else loop
         return atom
 
-    # --- what the kernel's indices are ----------------------------------------------------------------
+    # --- what the kernel's indices are ------------------------------------------------------------
 
     def _indices(self) -> list[Affine]:
         """Return every index expression of the kernel, in terms of the loops chosen so far."""
@@ -279,10 +217,10 @@ class Arranger:
             elif type(atom) is not Loop:
                 self._note_gate(atom.gate, found)
 
-    # --- split ----------------------------------------------------------------------------------------
+    # --- split ------------------------------------------------------------------------------------
 
     def _split(self, loops: list[Loop], indices: list[Affine]) -> list[Loop]:
-        """Split loops at the numbers they are divided by, so that quotients and remainders vanish."""
+        """Split loops at the numbers they are divided by: quotients and remainders vanish."""
         factors: dict[Loop, set[int]] = {}
         for a, by in self._divided:
             for loop, k in a.terms:
@@ -312,7 +250,7 @@ class Arranger:
         self._groups[loop] = group
         return loop
 
-    # --- merge ----------------------------------------------------------------------------------------
+    # --- merge ------------------------------------------------------------------------------------
 
     def _merge(self, loops: list[Loop], indices: list[Affine]) -> list[Loop]:
         """Join pairs (i, j) that occur only as k*(i*n + j): i becomes 0, and j the joined loop."""
@@ -335,7 +273,7 @@ class Arranger:
         for mapping in (self._mapping, self._runs) if joined else ():
             for old, new in mapping.items():
                 while loops_of(new) & joined.keys():
-                    new = replace(new, joined, _same)  # noqa: PLW2901
+                    new = replace(new, joined, _same)
                 mapping[old] = new
         return loops
 
@@ -346,9 +284,9 @@ def _mergeable(
     for inner in reversed(loops):
         wanted = [(number, k * inner.extent) for number, k in uses[inner]]
         for outer in loops:
-            if outer is not inner and uses[outer] == wanted:
-                if groups[outer][:-1] == groups[inner][:-1]:
-                    return outer, inner
+            alike = outer is not inner and groups[outer][:-1] == groups[inner][:-1]
+            if alike and uses[outer] == wanted:
+                return outer, inner
     return None
 
 
@@ -363,4 +301,3 @@ def _chain(extent: int, factors: set[int]) -> list[int]:
         if 1 < factor < extent and extent % factor == 0 and (not steps or factor % steps[-1] == 0):
             steps.append(factor)
     return steps[::-1]
-

@@ -21,9 +21,21 @@ from inkle.ir.op import Op
 from inkle.rewrite.affine import Affine as Sum
 from inkle.rewrite.known import Known
 from inkle.rules import index_compare
-from inkle.schedule.arrange import Arranger, post_order
-from inkle.schedule.index import Affine, Computed, Condition, Gate, Loop, Part, is_within, joined, loops_of, replace, tested
+from inkle.schedule.arrange import Arranger
+from inkle.schedule.gate import joined, tested
+from inkle.schedule.index import (
+    Affine,
+    Computed,
+    Condition,
+    Gate,
+    Loop,
+    Part,
+    is_within,
+    loops_of,
+    replace,
+)
 from inkle.schedule.nest import Demand, Link, Nest, Storage, Store
+from inkle.schedule.walk import post_order
 
 KNOWN = Known()
 
@@ -76,7 +88,7 @@ class Builder:
             self.memory[storage] = found
         return found
 
-    # --- values ---------------------------------------------------------------------------------------
+    # --- values -----------------------------------------------------------------------------------
 
     def _value(self, demand: Demand) -> Node:
         node = demand.node
@@ -164,9 +176,7 @@ class Builder:
             value = self._repeated(store.combine, value, store.loops, used)
         return loops.store(memory, at, value, gate, store.combine)
 
-    def _repeated(
-        self, op: Op, value: Node, around: Sequence[Loop], used: frozenset[Node]
-    ) -> Node:
+    def _repeated(self, op: Op, value: Node, around: Sequence[Loop], used: frozenset[Node]) -> Node:
         """Combine a value with itself as often as loops repeat it that nothing depends on."""
         final = frozenset().union(*[loops_of(self._mapping[loop]) for loop in around])
         return _combined(op, value, [r for r in self._ranges_of(final) if r not in used])
@@ -174,7 +184,7 @@ class Builder:
     def _ranges_of(self, final: Iterable[Loop]) -> list[Node]:
         return sorted([self._ranges[loop] for loop in final], key=loops.number_of)
 
-    # --- indices and gates ------------------------------------------------------------------------------
+    # --- indices and gates ------------------------------------------------------------------------
 
     def _index(self, a: Affine) -> Node:
         found = self._indices.get(a)

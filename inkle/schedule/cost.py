@@ -52,8 +52,8 @@ HEAVY: dict[Op, float] = {
     ops.FLOORDIV: 12.0, ops.FLOORMOD: 12.0, ops.TRUNCDIV: 10.0, ops.TRUNCMOD: 10.0,
     ops.EXP: 14.0, ops.EXP2: 12.0, ops.EXPM1: 20.0, ops.LOG: 18.0, ops.LOG2: 18.0, ops.LOG10: 18.0,
     ops.LOG1P: 20.0, ops.SIN: 25.0, ops.COS: 25.0, ops.TAN: 35.0, ops.ASIN: 25.0, ops.ACOS: 25.0,
-    ops.ATAN: 25.0, ops.ATAN2: 35.0, ops.SINH: 25.0, ops.COSH: 20.0, ops.TANH: 20.0, ops.ASINH: 30.0,
-    ops.ACOSH: 30.0, ops.ATANH: 30.0, ops.ERF: 25.0, ops.ERFC: 35.0, ops.POW: 45.0,
+    ops.ATAN: 25.0, ops.ATAN2: 35.0, ops.SINH: 25.0, ops.COSH: 20.0, ops.TANH: 20.0, ops.ASINH:
+    30.0, ops.ACOSH: 30.0, ops.ATANH: 30.0, ops.ERF: 25.0, ops.ERFC: 35.0, ops.POW: 45.0,
 }  # fmt: skip
 LIMIT = 1e12
 MOST_CARRIED = 3  # contractions that meet in one expression
@@ -173,8 +173,8 @@ def carried(order: Sequence[Node], contractions: set[Node], outputs: set[Node]) 
 def contractions_of(order: Sequence[Node]) -> set[Node]:
     """Return the REDUCEs that are contractions, and the products that they sum.
 
-    A contraction sums products of two values that vary along different axes, so that every element is
-    used many times (matmul, convolution).
+    A contraction sums products of two values that vary along different axes, so that every element
+    is used many times (matmul, convolution).
     """
     varying = varying_axes(order)
     found: set[Node] = set()

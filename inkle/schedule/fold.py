@@ -76,7 +76,7 @@ def _gates(demand: Demand) -> Gate:
 def _fold(
     condition: Condition, step: int, loop: Loop, k: int, found: dict[Loop, Fold]
 ) -> Fold | None:
-    """k * loop + others is a multiple of step: loop is -k * others modulo step."""
+    """Solve k * loop + others = 0 modulo step: loop is -k * others."""
     others = subtract(condition.value, scale(single(loop), k))
     for atom, factor in others.terms:
         if factor % step == 0:

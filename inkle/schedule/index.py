@@ -1,9 +1,10 @@
 """Index expressions while a kernel is being planned: sums of multiples of atoms, as plain values.
 
 An `Affine` is offset + c1*atom1 + c2*atom2 + ..., with atoms in one order, so equal expressions are
-equal values: they serve as dictionary keys, and adding, scaling and dividing them needs no rewriting.
-Atoms are loops, quotients and remainders that do not divide out, and values read from memory.
-They become graph nodes only when a kernel is finished (`build`), after loops were merged and split.
+equal values: they serve as dictionary keys, and adding, scaling and dividing them needs no
+rewriting. Atoms are loops, quotients and remainders that do not divide out, and values read from
+memory. They become graph nodes only when a kernel is finished (`build`), after loops were merged
+and split.
 
 All division here is exact integer arithmetic: `floor(a / n)` and `a - n * floor(a / n)`.
 """
@@ -68,11 +69,12 @@ class Part(Atom):
     kind is "quotient", "remainder", or "exact": under a gate that `by` divides `of`.
     """
 
-    __slots__ = ("by", "key", "kind", "of")
+    __slots__ = ("by", "hash", "key", "kind", "of")
 
     def __init__(self, kind: str, of: Affine, by: int) -> None:
         self.kind, self.of, self.by = kind, of, by
         self.key = (kind, of, by)
+        self.hash = hash(self.key)  # once: parts nest
         self.loops = loops_of(of)
         self.depth = 1 + depth_of(of)
         self.is_exact = kind == "exact" or any(atom.is_exact for atom, _ in of.terms)
@@ -81,10 +83,12 @@ class Part(Atom):
         self.order = (1 + self.depth, max([loop.order[1] for loop in self.loops], default=0))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Part) and self.key == other.key
+        if self is other:
+            return True
+        return isinstance(other, Part) and self.hash == other.hash and self.key == other.key
 
     def __hash__(self) -> int:
-        return hash(self.key)
+        return self.hash
 
     def __repr__(self) -> str:
         return f"({self.of} {'%' if self.kind == 'remainder' else '//'} {self.by})"
@@ -104,7 +108,9 @@ class Computed(Atom):
         self.demand, self.gate, self.length, self.loops = demand, gate, length, loops
         self.key = (demand, gate, length)
         low, high = limits
-        self.low, self.high = (low, high) if low >= 0 else (min(0, low + length), max(high, length - 1))
+        self.low, self.high = (
+            (low, high) if low >= 0 else (min(0, low + length), max(high, length - 1))
+        )
         self.depth, self.is_exact = 0, False
         self.order = (1, max([loop.order[1] for loop in loops], default=0))
 
@@ -282,7 +288,9 @@ def divide(a: Affine, n: int) -> tuple[Affine, Affine]:
     out, rest = shift(out, rest.offset // n), Affine(rest.offset % n, rest.terms)
     common = gcd(n, *[k for _, k in rest.terms])
     fine = rest.offset % common
-    if common > 1:  # floor((c*x + r) / (c*m)) is floor((x + r // c) / m), and r % c joins the remainder
+    if (
+        common > 1
+    ):  # floor((c*x + r) / (c*m)) is floor((x + r // c) / m), and r % c joins the remainder
         terms = tuple([(atom, k // common) for atom, k in rest.terms])
         rest, n = Affine(rest.offset // common, terms), n // common
     return add(out, _quotient(rest, n)), shift(scale(_remainder(rest, n), common), fine)
@@ -318,84 +326,6 @@ def divide_exactly(a: Affine, n: int) -> Affine:
     if -(-low // n) == high // n:  # one multiple of n within the bounds: that is the value
         return shift(out, high // n)
     return add(out, single(Part("exact", rest, n)))
-
-
-def tested(condition: Condition) -> bool | Condition:
-    """Return whether a condition is certainly true or false, or the condition, made simpler."""
-    value, modulus = condition
-    low, high = bounds(value)
-    if modulus is None:
-        return True if low >= 0 else False if high < 0 else condition
-    if modulus:
-        terms = tuple([term for term in value.terms if term[1] % modulus])
-        value = Affine(value.offset % modulus, terms)
-        low, high = bounds(value)
-        first, last = -(-low // modulus), high // modulus
-        if first == last:
-            return tested(Condition(shift(value, -first * modulus), 0))
-        return False if first > last else Condition(value, modulus)
-    if low == high == 0:
-        return True
-    return condition if low <= 0 <= high else False
-
-
-def joined(gate: Gate, more: Gate) -> Gate:
-    """Return the conditions of both, each direction once with its strongest bound, in order."""
-    if not more or not gate:
-        return gate or more
-    found: dict[Any, Condition] = {}
-    for condition in (*gate, *more):
-        value, modulus = condition
-        if modulus is None:
-            key = value.terms
-            known = found.get(key)
-            if known is not None and known.value.offset <= value.offset:
-                continue
-            found[key] = condition
-        else:
-            found[condition] = condition
-    return tuple(sorted(found.values(), key=_condition_order))
-
-
-def _condition_order(condition: Condition) -> Any:
-    terms = condition.value.terms
-    return (
-        [atom.order for atom, _ in reversed(terms)],
-        [k for _, k in terms],
-        condition.value.offset,
-        -1 if condition.modulus is None else condition.modulus,
-    )
-
-
-def needed(gate: Gate, index: tuple[Affine, ...], shape: tuple[int, ...]) -> Gate:
-    """Return the part of `gate` that may be needed to keep `index` inside `shape`.
-
-    An index that is inside anyway needs no gate. Otherwise, a condition matters only if it is linked
-    to a doubtful coordinate by common loops. An exact quotient is doubtful: multiplied again, it
-    becomes the dividend, which is inside under the gate only.
-    """
-    if not gate:
-        return gate
-    doubtful = [
-        each
-        for each, n in zip(index, shape, strict=True)
-        if not is_within(each, n) or any(atom.is_exact for atom, _ in each.terms)
-    ]
-    if not doubtful:
-        return ()
-    linked = NONE.union(*[loops_of(each) for each in doubtful])
-    rest, kept = list(gate), set[Condition]()
-    grown = True
-    while grown:
-        grown = False
-        for condition in list(rest):
-            loops = loops_of(condition.value)
-            if not loops or loops & linked:
-                linked = linked | loops
-                kept.add(condition)
-                rest.remove(condition)
-                grown = True
-    return tuple([condition for condition in gate if condition in kept])
 
 
 def replace(a: Affine, mapping: Mapping[Any, Affine], computed: Callable[[Any], Any]) -> Affine:

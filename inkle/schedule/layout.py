@@ -119,7 +119,7 @@ def _follow(node: Node, inner: dict[Node, int]) -> int | None:
 
 
 def _moved(node: Node, axis: int) -> int | None:
-    """Return where `axis` of the source is in a moved or reduced node; None if it is no axis there."""
+    """Return where `axis` of the source is in a moved or reduced node; None if it is gone."""
     if node.op in ONE_TO_ONE or node.op in SAME:
         return axis
     if node.op is forms.PERMUTE:

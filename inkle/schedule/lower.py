@@ -1,8 +1,8 @@
 """From outputs to leaves in one pass: indices, gates and placement are decided together.
 
 Every stored value gets a nest: a loop per axis. What it needs is demanded from its sources, with
-movement operations turned into index arithmetic on the way; a node is placed once all its users are,
-so the pass goes through the graph once, users before sources. Nothing here recurses.
+movement operations turned into index arithmetic on the way; a node is placed once all its users
+are, so the pass goes through the graph once, users before sources. Nothing here recurses.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from inkle.ir import forms, ops
 from inkle.ir.node import Node, Shape, const, toposort
 from inkle.schedule import mutation
 from inkle.schedule.cost import Facts, size_of
-from inkle.schedule.index import ZERO, Affine, Computed, Gate, Loop, depth_of, joined, needed, shift, single
+from inkle.schedule.gate import joined, needed, within
+from inkle.schedule.index import ZERO, Affine, Computed, Gate, Loop, depth_of, shift, single
 from inkle.schedule.layout import layouts_of
-from inkle.schedule.movement import MOVES, Index, reindex, within
+from inkle.schedule.movement import MOVES, Index, reindex
 from inkle.schedule.nest import Demand, Link, Nest, Storage, Store, new_nest
-from inkle.schedule.place import Placer
+from inkle.schedule.place import Placer, is_large
 
 MAX_DEPTH = 6  # of nested divisions in an index: a deeper one is cut by storing the source
 MAX_SEARCH = 512  # nests looked at for a cycle before giving up the fusion
@@ -63,7 +64,7 @@ class Planner:
         """Place every node that is wanted."""
         for node in self.order:
             if node.op is forms.CONTIGUOUS:
-                node = stored_as(node)  # noqa: PLW2901  (the same memory)
+                node = stored_as(node)
                 if node.op not in LEAVES:
                     self.forced.setdefault(node, "contiguous")
             elif node.op in SPECIAL:
@@ -172,7 +173,7 @@ class Planner:
         for demand in reversed(demands):
             nest = demand.nest
             others = {each.nest for each in demands if each is not demand}
-            if not nest.is_open or nest in others or not demand.covers():
+            if not nest.is_open or nest in others or not demand.covers() or is_large(nest):
                 continue
             if node.op is forms.REDUCE:
                 if self.placer.is_contraction(node):
@@ -188,7 +189,7 @@ class Planner:
 
     @staticmethod
     def reaches(start: Nest, goals: set[Nest]) -> bool:
-        """Whether any of `goals` must run before `start`; True also if that takes long to find out."""
+        """Whether any of `goals` must run before `start`; True also if that takes too long."""
         if not goals:
             return False
         seen, stack = {start}, [start]
@@ -201,7 +202,7 @@ class Planner:
                     stack.append(nest)
         return False
 
-    # --- inline -------------------------------------------------------------------------------------
+    # --- inline -----------------------------------------------------------------------------------
 
     def expand(self, demand: Demand) -> None:
         """Compute a demand in place: demand what it needs from the sources."""
@@ -312,7 +313,9 @@ class Planner:
         if 0 in x.shape:
             demand.links = [Link((), const(0, node.dtype))]
             return
-        at, conditions = self.mapped(nest, node.src[1:], node.arg, x.shape, (node.shape, index, gate))
+        at, conditions = self.mapped(
+            nest, node.src[1:], node.arg, x.shape, (node.shape, index, gate)
+        )
         if conditions is None:
             demand.links = [Link((), const(0, node.dtype))]
             return

@@ -1,8 +1,8 @@
 """The order of launches, and which memory temporaries use.
 
-Launches run as late as their users allow, in the order of the graph, readers of a version of an array
-before the writer of the next. Temporaries of one dtype reuse each other's memory once they are dead:
-the smallest block that fits, else the largest, grown.
+Launches run as late as their users allow, in the order of the graph, readers of a version of an
+array before the writer of the next. Temporaries of one dtype reuse each other's memory once they
+are dead: the smallest block that fits, else the largest, grown.
 """
 
 from __future__ import annotations
@@ -73,9 +73,8 @@ def place_temporaries(
         for storage in storages:
             if storage not in fixed and storage not in place:
                 place[storage] = _take(storage, free, sizes, blocks)
-        for storage in dict.fromkeys(storages):
-            if storage not in fixed and last[storage] == step:
-                free.append(place[storage])
+        dead = [each for each in dict.fromkeys(storages) if last[each] == step]
+        free += [place[storage] for storage in dead if storage not in fixed]
     memory = [
         Memory(Role.TEMPORARY, i, block.dtype, size)
         for i, (block, size) in enumerate(zip(blocks, sizes, strict=True))

@@ -5,8 +5,8 @@
     reshape   row-major position, split anew    pad     (i - low) / (interior + 1), with a gate
     shear     i + factor*j, with a gate
 
-There is no second algebra of views: compositions are sums. A gate says where the element exists; the
-term is 0 elsewhere.
+There is no second algebra of views: compositions are sums. A gate says where the element exists;
+the term is 0 elsewhere.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 from inkle.ir import forms
 from inkle.ir.node import Node, Shape
 from inkle.ir.op import Op
+from inkle.schedule.gate import all_of, joined, within
 from inkle.schedule.index import (
     ZERO,
     Affine,
@@ -27,12 +28,10 @@ from inkle.schedule.index import (
     bounds,
     divide,
     divide_exactly,
-    joined,
     number,
     scale,
     shift,
     subtract,
-    tested,
 )
 
 Index = tuple[Affine, ...]
@@ -52,8 +51,8 @@ def flatten(index: Sequence[Affine], shape: Sequence[int]) -> Affine:
 def reindex(index: Index, old: Shape, new: Shape) -> Index:
     """Return coordinates in `new` of the element at `index` of `old`, in row-major order.
 
-    Axes are taken in groups of equal products, so that axes that merely split or merge, or that have
-    length 1, never mix with others: only what truly mixes is divided.
+    Axes are taken in groups of equal products, so that axes that merely split or merge, or that
+    have length 1, never mix with others: only what truly mixes is divided.
 
     Example: from (6, 20) to (2, 3, 5, 4), i and j give (i // 3, i % 3, j // 4, j % 4).
     """
@@ -111,7 +110,9 @@ def _expand(node: Node, index: Index) -> Moved:
 
 
 def _slice(node: Node, index: Index) -> Moved:
-    moved = [shift(scale(i, step), start) for i, (start, _, step) in zip(index, node.arg, strict=True)]
+    moved = [
+        shift(scale(i, step), start) for i, (start, _, step) in zip(index, node.arg, strict=True)
+    ]
     return tuple(moved), ()
 
 
@@ -124,24 +125,9 @@ def _flip(node: Node, index: Index) -> Moved:
     ), ()
 
 
-def within(i: Affine, n: int) -> Gate | None:
-    """Return the conditions for 0 <= i < n that are not certain; None if it never holds."""
-    return _all([Condition(i), Condition(subtract(number(n - 1), i))])
-
-
-def _all(conditions: Sequence[Condition]) -> Gate | None:
-    gate: Gate = ()
-    for condition in conditions:
-        holds = tested(condition)
-        if holds is False:
-            return None
-        if holds is not True:
-            gate = joined(gate, (holds,))
-    return gate
-
-
 def _pad(node: Node, index: Index) -> Moved:
-    out, gate = [], ()
+    out: list[Affine] = []
+    gate: Gate = ()
     for i, n, (low, high, interior) in zip(index, node.src[0].shape, node.arg, strict=True):
         if not (low or high or interior):
             out.append(i)
@@ -151,7 +137,7 @@ def _pad(node: Node, index: Index) -> Moved:
         if interior:
             conditions.append(Condition(moved, spacing))
             moved = divide_exactly(moved, spacing)
-        more = _all(conditions)
+        more = all_of(conditions)
         if more is None or n == 0:
             return None
         gate = joined(gate, more)

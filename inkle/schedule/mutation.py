@@ -4,9 +4,9 @@
     SCATTER  memory := base; then values are stored or combined at computed places, in order
     CAT      one store per part
 
-`memory := base` costs nothing where the version before has no reader left: the new version takes over
-its memory, and the readers of the old one run first. Otherwise a nest computes base right into place,
-which is a copy only if base is an input or is needed for longer.
+`memory := base` costs nothing where the version before has no reader left: the new version takes
+over its memory, and the readers of the old one run first. Otherwise a nest computes base right
+into place, which is a copy only if base is an input or is needed for longer.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ def store_update(plan: Planner, node: Node, reason: str) -> list[Nest]:
     nest = plan.add_nest(values.shape, reason)
     nest.is_open = False
     index: Index = tuple(
-        [shift(scale(i, step), start) for i, (start, _, step) in zip(nest.index, node.arg, strict=True)]
+        [
+            shift(scale(i, step), start)
+            for i, (start, _, step) in zip(nest.index, node.arg, strict=True)
+        ]
     )
     link = plan.want(nest, values, values.shape, nest.index, ())
     nest.stores.append(Store(node, flatten(index, base.shape), link))
@@ -89,9 +92,7 @@ def _initialise(plan: Planner, node: Node, writer: Nest) -> None:
         target.update = node
 
 
-def take_over(
-    plan: Planner, base: Node, demands: list[Demand]
-) -> tuple[list[Demand], Nest | None]:
+def take_over(plan: Planner, base: Node, demands: list[Demand]) -> tuple[list[Demand], Nest | None]:
     """Let an UPDATE or SCATTER of `base` write in place, where no reader of `base` comes later.
 
     Called when `base` is about to be stored.

@@ -49,8 +49,8 @@ class Demand:
     """
 
     __slots__ = (
-        "choices", "gate", "index", "is_loaded", "is_passed_on", "layout", "links", "loops", "nest", "node", "outer", "share",
-        "update", "users", "view",
+        "choices", "gate", "index", "is_loaded", "is_passed_on", "layout", "links", "loops",
+        "nest", "node", "outer", "share", "update", "users", "view",
     )  # fmt: skip
 
     def __init__(self, node: Node, nest: Nest, view: Shape, index: Index, gate: Gate) -> None:
@@ -100,13 +100,12 @@ class Demand:
         if not self.is_spread():
             return False
         return all(
-            n == 1
-            or (not each.offset and [(t.extent, k) for t, k in each.terms] == [(n, 1)])
+            n == 1 or (not each.offset and [(t.extent, k) for t, k in each.terms] == [(n, 1)])
             for each, n in zip(self.index, self.view, strict=True)
         )
 
     def is_spread(self) -> bool:
-        """Whether the nest wants some elements, each at most once: an axis per loop, or a constant."""
+        """Whether the nest wants each element at most once: one loop per axis, or a constant."""
         found: list[Atom] = []
         for each in self.index:
             if len(each.terms) > 1 or (each.terms and type(each.terms[0][0]) is not Loop):
@@ -184,7 +183,7 @@ class Nest:
 
 
 def new_nest(number: int, shape: Shape, reason: str, first_loop: int) -> Nest:
-    """Return an empty nest with a loop per axis of `shape`; loops are numbered from `first_loop`."""
+    """Return an empty nest with a loop per axis of `shape`, numbered from `first_loop`."""
     loops: tuple[Loop, ...] = ()
     index = []
     for n in shape:

@@ -1,11 +1,11 @@
 """Where a value lives: computed inline at each use, or stored by a kernel. By cost, in one look.
 
-A value is looked at when all its users have been placed, so every place that wants it is known, with
-the loops around it. The questions, in order:
+A value is looked at when all its users have been placed, so every place that wants it is known,
+with the loops around it. The questions, in order:
 
 1. Can it be computed there at all without waste? A contraction only as the last thing of its nest
-   before elementwise work (an epilogue); another reduction where its loops can be the outer ones and
-   its row stays in cache (row fusion: softmax, layer norm), or where nothing is recomputed.
+   before elementwise work (an epilogue); another reduction where its loops can be the outer ones
+   and its row stays in cache (row fusion: softmax, layer norm), or where nothing is recomputed.
 2. If it is wanted more often than it has elements: is computing it again cheaper than writing it
    once and reading it back?
 """
@@ -38,6 +38,12 @@ SHORT = 16  # elements of a reduction that may be repeated, such as a pooling wi
 WASTE = 1.6  # computing a value so many times per element is taken for granted (padding, halos)
 
 
+def is_large(nest: Nest) -> bool:
+    """Whether a nest should not grow any more."""
+    memories = len(nest.loaded) + len(nest.stores)
+    return nest.size > MAX_DEMANDS or memories >= MAX_MEMORIES
+
+
 class Placer:
     """Decides, given what is known of the graph."""
 
@@ -63,7 +69,7 @@ class Placer:
             return self._why_store_reduce(node, demands)
         return self._why_store_pointwise(node, demands)
 
-    # --- elementwise work, gathers, concatenations --------------------------------------------------
+    # --- elementwise work, gathers, concatenations ------------------------------------------------
 
     def _why_store_pointwise(self, node: Node, demands: Sequence[Demand]) -> str | None:
         size = size_of(node)
@@ -101,7 +107,9 @@ class Placer:
         nests = [d.nest for d in demands]
         free = next((d for d in demands if d.covers() and nests.count(d.nest) == 1), None)
         write = self._facts.write if total > self._facts.cache_bytes else self._facts.near
-        cost = size * work.flops * self._facts.flop + self._reading(work.bytes, 1) + total / 4 * write
+        cost = (
+            size * work.flops * self._facts.flop + self._reading(work.bytes, 1) + total / 4 * write
+        )
         cost += sum([self._reading(total, d.points() / size) for d in demands if d is not free])
         return cost + (0.0 if free is not None else self._facts.launch)
 
@@ -112,7 +120,8 @@ class Placer:
         first = min(times, 2.0)
         return total / 4 * (self._facts.far * first + self._facts.near * (times - first))
 
-    def _why_cut(self, demand: Demand, work: Work, node: Node) -> str | None:
+    @staticmethod
+    def _why_cut(demand: Demand, work: Work, node: Node) -> str | None:
         """A single use is free, unless the nest has grown too large."""
         nest = demand.nest
         if nest.size > MAX_DEMANDS and node.op.is_elementwise:
@@ -121,7 +130,7 @@ class Placer:
             return f"the kernel that uses it reads {len(nest.loaded)} arrays"
         return None
 
-    # --- reductions -----------------------------------------------------------------------------------
+    # --- reductions -------------------------------------------------------------------------------
 
     def _why_store_reduce(self, node: Node, demands: Sequence[Demand]) -> str | None:
         points = sum([demand.points() for demand in demands])
@@ -153,7 +162,7 @@ class Placer:
         return f"a reduction wanted {points / size:.1f} times per element"
 
     def may_join(self, demands: Sequence[Demand]) -> bool:
-        """Whether a reduction inside another (with nothing but movement between) becomes one with it.
+        """Whether a reduction joins the one around it, nothing but movement being between them.
 
         In several places, only a short one that is no contraction: it is computed again in each.
         """
@@ -168,7 +177,7 @@ class Placer:
 
     @staticmethod
     def is_epilogue(demand: Demand) -> bool:
-        """Whether a contraction can be the only reduction of its nest, everything else pointwise."""
+        """Whether a contraction can be the only reduction of its nest, all else pointwise."""
         nest = demand.nest
         return demand.is_spread() and not nest.reductions and not nest.is_ordered
 
@@ -182,7 +191,11 @@ class Placer:
             return None
         work = demand.points() * reduced_extent(node)
         if max(work, nest.points) <= self._facts.small:
-            return None if self._fits_prefixes(nest, loops & outputs) else "its loops are not the outer ones"
+            return (
+                None
+                if self._fits_prefixes(nest, loops & outputs)
+                else "its loops are not the outer ones"
+            )
         row = self._work[node.src[0]].bytes / size_of(node)
         if row > self._facts.row_bytes:
             return f"a row of {row / 1024:.0f} KiB does not stay in cache"
@@ -195,4 +208,3 @@ class Placer:
     @staticmethod
     def _fits_prefixes(nest: Nest, loops: frozenset[object]) -> bool:
         return all(loops <= prefix or prefix <= loops for prefix in nest.prefixes)
-

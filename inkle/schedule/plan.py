@@ -13,9 +13,9 @@ from inkle.schedule.cost import Facts, size_of
 from inkle.schedule.lower import Planner, stored_as
 from inkle.schedule.memory import in_order, place_temporaries
 from inkle.schedule.nest import Nest, Storage
-from inkle.schedule.split_contractions import split_contractions
 from inkle.schedule.prepare import prepare
 from inkle.schedule.siblings import fuse_siblings
+from inkle.schedule.split_contractions import split_contractions
 
 FACTS = Facts()
 
@@ -82,7 +82,8 @@ def _assemble(
         built.append((kernel, list(builder.memory), _lines(builder, planner)))
     temporaries, place = place_temporaries([used for _, used, _ in built], fixed, len(memory))
     launches = [
-        Launch(kernel, tuple([place[each] for each in used]), lines) for kernel, used, lines in built
+        Launch(kernel, tuple([place[each] for each in used]), lines)
+        for kernel, used, lines in built
     ]
     reasons = [
         Reason(
@@ -96,7 +97,7 @@ def _assemble(
 
 
 def _lines(builder: Builder, planner: Planner) -> tuple[str, ...]:
-    """Return the lines of the user's program that a kernel computes, in the order of the program."""
+    """Return the lines of the user's program that a kernel computes, in program order."""
     found = {node.origin: None for node in builder.nodes() if node.origin}
     return tuple([line for line in found if line])
 

@@ -2,7 +2,7 @@
 
     mask of relu        x <= 0, beside r = (x <= 0 ? 0 : x), is r <= 0: x need not be stored for it
     scatter of rows     a SCATTER without collisions becomes a comparison with the coordinate
-    long reductions     few results of many elements: partial results of chunks first, in fixed order
+    long reductions     few results of many elements: chunks first, then their results, in order
 
 Every rewrite keeps values bit for bit, except that a sum in two stages rounds differently.
 """
@@ -44,7 +44,7 @@ def _rewritten(node: Node, facts: Facts) -> Node:
     return node
 
 
-# --- mask of relu -------------------------------------------------------------------------------------
+# --- mask of relu ---------------------------------------------------------------------------------
 
 
 def _relu_masks(order: Sequence[Node]) -> dict[Node, Node]:
@@ -54,9 +54,9 @@ def _relu_masks(order: Sequence[Node]) -> dict[Node, Node]:
         if node.op is not ops.WHERE:
             continue
         test, a, b = node.src
-        if test.op is ops.LESS_EQUAL and _is_zero(a) and test.src[0] is b and _is_zero(test.src[1]):
-            masks[test] = node
-        elif test.op is ops.LESS and _is_zero(b) and test.src[1] is a and _is_zero(test.src[0]):
+        below = test.op is ops.LESS_EQUAL and test.src[0] is b and _is_zero(test.src[1])
+        above = test.op is ops.LESS and test.src[1] is a and _is_zero(test.src[0])
+        if (below and _is_zero(a)) or (above and _is_zero(b)):
             masks[test] = node
     return masks
 
@@ -77,7 +77,7 @@ def _source(node: Node, source: Node, masks: dict[Node, Node], done: dict[Node, 
     return elementwise(source.op, pair)
 
 
-# --- scatter ------------------------------------------------------------------------------------------
+# --- scatter --------------------------------------------------------------------------------------
 
 
 def _compared(node: Node) -> Node:
@@ -115,7 +115,7 @@ def _laid_out(x: Node, spec: Sequence[int], shape: tuple[int, ...]) -> Node:
     return tensor.expand(tensor.reshape(tensor.permute(x, order), ones), shape)
 
 
-# --- reductions in stages -----------------------------------------------------------------------------
+# --- reductions in stages -------------------------------------------------------------------------
 
 
 def _in_stages(node: Node, facts: Facts) -> Node:
@@ -166,7 +166,8 @@ def _without_tail(node: Node, axis: int, piece: int) -> Node:
     )
     part = tensor.contiguous(tensor.reduce(chunks, op, [axis + 1]))
     return elementwise(
-        op, (tensor.reduce(part, op, axes), tensor.reduce(tensor.shrink(x, axis, whole, n), op, axes))
+        op,
+        (tensor.reduce(part, op, axes), tensor.reduce(tensor.shrink(x, axis, whole, n), op, axes)),
     )
 
 

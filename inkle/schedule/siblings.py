@@ -2,8 +2,8 @@
 
 Adam reads and writes several arrays of one shape; the two sums of a batch norm run over one array;
 a handful of vectors of 32 elements is not worth a kernel each. A nest may also join the nest whose
-result it reads, if it reads at every point what that nest has just stored there: the value is passed
-on in a register. Nests are looked at in the order in which they run, each once.
+result it reads, if it reads at every point what that nest has just stored there: the value is
+passed on in a register. Nests are looked at in the order in which they run, each once.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from math import prod
 
 from inkle.ir.node import Node
-from inkle.schedule.arrange import post_order
 from inkle.schedule.cost import Facts, bytes_of
 from inkle.schedule.index import Affine, Loop, replace, single
 from inkle.schedule.nest import Demand, Nest, Store
+from inkle.schedule.walk import post_order
 
 MOST_STORES = 12
 MOST_MEMORIES = 28  # arrays of one kernel
@@ -125,7 +125,7 @@ def _points(nest: Nest) -> int:
 
 
 def _fits(nest: Nest, group: Group) -> bool:
-    """Whether one kernel can hold both: alike reductions, outer loops that nest, not too many arrays."""
+    """Whether one kernel can hold both: alike reductions, few arrays, loops that nest."""
     stores = len(group.stores) + len(nest.stores)
     if stores > MOST_STORES or stores + len(group.loads.union(nest.loaded)) > MOST_MEMORIES:
         return False

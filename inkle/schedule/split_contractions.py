@@ -4,9 +4,9 @@ Before: w[o, c] = sum over b, y of g[b, y, o] * x[b, y, c]
 After:  p[k, o, c] = sum over b in part k, y of g[b, y, o] * x[b, y, c]
         w[o, c] = sum over k of p[k, o, c]
 
-The gradient of a convolution's weight streams both operands from memory once per tile of outputs. In
-parts, the operands of one part stay in cache while all tiles of the output pass over them; the parts
-run in parallel and are added in a fixed order, whatever the timing of the workers.
+The gradient of a convolution's weight streams both operands from memory once per tile of outputs.
+In parts, the operands of one part stay in cache while all tiles of the output pass over them; the
+parts run in parallel and are added in a fixed order, whatever the timing of the workers.
 """
 
 from __future__ import annotations

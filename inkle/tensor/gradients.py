@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from inkle.autodiff import gradient as gradient_nodes
 from inkle.errors import DTypeError, GradientError, ShapeError
-from inkle.ir import tensor
+from inkle.ir import forms, tensor
 from inkle.ir.node import Node, substitute
 from inkle.tensor import leaves
 from inkle.tensor.arguments import as_int
@@ -49,8 +49,8 @@ class Gradients(Random):
         return self
 
     def detach(self) -> Self:
-        """Return the same values, through which no gradient flows."""
-        return self._new(tensor.detach(self.node))
+        """Return a view of the same values, through which no gradient flows."""
+        return self._moved((forms.DETACH, None))
 
     def backward(self, gradient: Any = None, *, create_graph: bool = False) -> Self:
         """Add to `.grad` of every leaf that requires it the gradient of this tensor.

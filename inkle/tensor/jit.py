@@ -1,7 +1,7 @@
 """`jit`: a function of tensors, captured once per signature and run by one native call.
 
 The first call with a signature traces the function without running anything and compiles what it
-saw; later calls run that. The signature is: shapes, dtypes, devices and aliasing of tensor arguments;
+saw; later calls run that. The signature: shapes, dtypes, devices and aliasing of tensor arguments;
 Python arguments; closure cells, globals that the code names, and attributes of `self`, by value. A
 changed signature traces again, and `explain()` says why.
 """

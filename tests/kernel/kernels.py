@@ -40,19 +40,21 @@ def flat(slot, size, dtype=float32):
 
 def matmul(m, n, k):
     """out[i, j] = sum over l of a[i, l] * b[l, j]; returns (kernel, i, j, l)."""
-    i, j, l = range_(0, m), range_(1, n), range_(2, k)
-    product = load(flat(1, m * k), i * k + l) * load(flat(2, k * n), l * n + j)
-    kernel = Kernel((store(flat(0, m * n), i * n + j, reduce(ops.ADD, product, (l,))),), (i, j, l))
-    return kernel, i, j, l
+    i, j, inner = range_(0, m), range_(1, n), range_(2, k)
+    product = load(flat(1, m * k), i * k + inner) * load(flat(2, k * n), inner * n + j)
+    kernel = Kernel(
+        (store(flat(0, m * n), i * n + j, reduce(ops.ADD, product, (inner,))),), (i, j, inner)
+    )
+    return kernel, i, j, inner
 
 
 def row_normalize(rows, columns):
     """out[i, j] = x[i, j] - max over l of x[i, l]."""
-    i, j, l = range_(0, rows), range_(1, columns), range_(2, columns)
+    i, j, inner = range_(0, rows), range_(1, columns), range_(2, columns)
     x = flat(1, rows * columns)
-    largest = reduce(ops.MAXIMUM, load(x, i * columns + l), (l,))
+    largest = reduce(ops.MAXIMUM, load(x, i * columns + inner), (inner,))
     out = store(flat(0, rows * columns), i * columns + j, load(x, i * columns + j) - largest)
-    return Kernel((out,), (i, j, l))
+    return Kernel((out,), (i, j, inner))
 
 
 def transposed_convolution(n, k):

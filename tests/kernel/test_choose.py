@@ -5,6 +5,7 @@ import pytest
 
 from inkle.ir import forms, ops
 from inkle.ir.loop import Axis, Kernel, axis_of, load, range_, reduce, store
+from inkle.kernel.access import coefficient
 from inkle.kernel.choose import choose_schedule
 from inkle.kernel.machine import Machine
 from tests.kernel.kernels import flat, matmul, numbers, row_normalize, run, transposed_convolution
@@ -19,8 +20,6 @@ machines = pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
 
 def lane_stride(kernel):
     """Distance between lanes of every load in the kernel, as a set of words."""
-    from inkle.kernel.access import coefficient
-
     found = set()
     for node in kernel.nodes():
         if node.op is forms.LOAD:

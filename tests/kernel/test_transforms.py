@@ -53,7 +53,7 @@ def test_lanes_of_a_reduction_are_combined_across(size):
     rows=st.integers(1, 6), lanes=st.sampled_from([2, 4, 8, 16]), staged=st.booleans(),
 )  # fmt: skip
 def test_register_tiles_of_any_size_keep_the_product(m, n, k, rows, lanes, staged):
-    kernel, i, j, l = matmul(m, n, k)
+    kernel, i, j, inner = matmul(m, n, k)
 
     kernel, _, _ = split(
         kernel, i, rows, Axis.LOOP, Axis.UNROLL, "overlap" if rows <= m else "mask"
@@ -63,15 +63,15 @@ def test_register_tiles_of_any_size_keep_the_product(m, n, k, rows, lanes, stage
     )
     if staged and lanes <= n:
         second = next(x for x in kernel.nodes() if x.op.name == "load" and x.src[0].arg[0] == 2)
-        kernel = stage(kernel, second, [l, lane])
+        kernel = stage(kernel, second, [inner, lane])
 
     check_matmul(kernel, m, n, k)
 
 
 def test_reorder_puts_the_reduction_outside_nothing_and_keeps_the_product():
-    kernel, i, j, l = matmul(6, 7, 5)
+    kernel, i, j, inner = matmul(6, 7, 5)
 
-    kernel = reorder(kernel, [j, i, l])
+    kernel = reorder(kernel, [j, i, inner])
 
     check_matmul(kernel, 6, 7, 5)
 

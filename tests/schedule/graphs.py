@@ -33,7 +33,9 @@ class Growing:
     def shape(self) -> tuple[int, ...]:
         sizes = (2, 3, 4, 1, 5, 6, 0)
         while True:
-            shape = tuple(sizes[self.pick(7 if self.pick(6) == 5 else 6)] for _ in range(self.pick(4)))
+            shape = tuple(
+                sizes[self.pick(7 if self.pick(6) == 5 else 6)] for _ in range(self.pick(4))
+            )
             if prod(shape) <= self.most:
                 return shape
 
@@ -62,9 +64,9 @@ class Growing:
     def step(self) -> None:
         """Add one random operation to the pool."""
         actions = (
-            self.pointwise, self.pointwise, self.reshape, self.permute, self.expand, self.slice, self.pad,
-            self.flip, self.shear, self.reduce, self.reduce, self.gather, self.scatter, self.cat,
-            self.update, self.contract, self.window,
+            self.pointwise, self.pointwise, self.reshape, self.permute, self.expand, self.slice,
+            self.pad, self.flip, self.shear, self.reduce, self.reduce, self.gather, self.scatter,
+            self.cat, self.update, self.contract, self.window,
         )  # fmt: skip
         x = self.any()
         made = actions[self.pick(len(actions))](x)
@@ -116,7 +118,11 @@ class Growing:
         for n in x.shape:
             start = self.pick(n + 1)
             spec.append((start, start + self.pick(n - start + 1), 1 + self.pick(3)))
-        return tensor.slice_(x, spec) if self.pick(3) else tensor.slice_(x, [(0, n, 2) for n in x.shape])
+        return (
+            tensor.slice_(x, spec)
+            if self.pick(3)
+            else tensor.slice_(x, [(0, n, 2) for n in x.shape])
+        )
 
     def pad(self, x: Node) -> Node:
         return tensor.pad(x, [(self.pick(3), self.pick(3), self.pick(4) // 2) for _ in x.shape])
@@ -197,7 +203,9 @@ class Growing:
 
     def contract(self, x: Node) -> Node | None:
         """Matrix product of the pool's matrices."""
-        right = [node for node in self.pool if len(node.shape) == 2 and node.shape[0] == x.shape[-1:]]
+        right = [
+            node for node in self.pool if len(node.shape) == 2 and node.shape[0] == x.shape[-1:]
+        ]
         right = [node for node in self.pool if len(node.shape) == 2 and len(x.shape) == 2
                  and node.shape[0] == x.shape[1]]  # fmt: skip
         if not right:

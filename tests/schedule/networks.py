@@ -50,7 +50,9 @@ def softmax(x: Node) -> Node:
 def log_softmax(x: Node) -> Node:
     last = (len(x.shape) - 1,)
     shifted = x - reduced(x, ops.MAXIMUM, last)
-    return shifted - tensor.unreduce(tensor.reduce(shifted.exp(), ops.ADD, last).log(), x.shape, last)
+    return shifted - tensor.unreduce(
+        tensor.reduce(shifted.exp(), ops.ADD, last).log(), x.shape, last
+    )
 
 
 def layer_norm(x: Node, gain: Node, bias: Node) -> Node:

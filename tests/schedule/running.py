@@ -30,7 +30,9 @@ def text(plan: Plan) -> str:
     return "\n".join(pseudo_code(launch.kernel).strip() for launch in plan.launches)
 
 
-def check(outputs: Sequence[Node], arrays: Mapping[Node, np.ndarray], facts: Facts = FACTS[0]) -> Plan:
+def check(
+    outputs: Sequence[Node], arrays: Mapping[Node, np.ndarray], facts: Facts = FACTS[0]
+) -> Plan:
     """Schedule, run and compare; return the plan."""
     with Context(INKLE_CHECK=True):
         plan = schedule(outputs, facts=facts)

@@ -104,8 +104,8 @@ def expm1(x: Node) -> Node:
     limits = LIMITS[form.bits]
     r, shifted = split(clamp(x, -limits.minus_one, limits.infinity), form.bias - 1)
     half = power_of_two(shifted, form)
-    p = polynomial(EXPM1[form.bits], r).fma(r * r, r)
-    y = p.fma(half, half - 0.5) * 2.0
+    curve = polynomial(EXPM1[form.bits], r) * (r * r)
+    y = curve.fma(half, r.fma(half, half - 0.5)) * 2.0
     # Near zero halving would lose the last bit of a subnormal, and the sign of -0.0.
     return (x.abs() < 2.0 ** -(form.mantissa + 2)).where(x, y)
 

@@ -20,26 +20,30 @@ def complement(angle: Node, times: float = 1.0) -> Node:
     return (high * times - angle) + low * times
 
 
-def folded(x: Node) -> tuple[Node, Node]:
-    """Return whether |x| < 1/2, and asin(|x|) there, else asin(sqrt((1 - |x|) / 2))."""
+def folded(x: Node) -> tuple[Node, Node, Node]:
+    """Return whether |x| < 1/2, and as a sum asin(|x|) there, else asin(sqrt((1 - |x|) / 2))."""
     a = x.abs()
     near = a < 0.5
     z = near.where(a * a, a.fma(-0.5, 0.5))  # beyond 1 the root of a negative number is NaN
     s = near.where(a, z.sqrt())
-    return near, (polynomial(ASIN[format_of(x).bits], z) * z).fma(s, s)
+    return near, s, polynomial(ASIN[format_of(x).bits], z) * z * s
 
 
 @in_float32
 def asin(x: Node) -> Node:
     """Return the inverse sine: beyond 1/2, pi/2 - 2*asin(sqrt((1 - |x|) / 2)); NaN beyond 1."""
-    near, y = folded(x)
-    return flip_sign(near.where(y, complement(y + y)), sign_bits(x))
+    near, s, rest = folded(x)
+    high, low, _ = HALF_PI[format_of(x).bits]
+    # pi/4 twice: next to it the difference is exact, and from there on small.
+    far = ((high / 2 - (s + s)) + rest.fma(-2.0, low)) + high / 2
+    return flip_sign(near.where(s + rest, far), sign_bits(x))
 
 
 @in_float32
 def acos(x: Node) -> Node:
     """Return the inverse cosine: pi/2 - asin(x), or beyond 1/2 the double angle; NaN beyond 1."""
-    near, y = folded(x)
+    near, s, rest = folded(x)
+    y = s + rest
     twice = y + y
     far = (x < 0.0).where(complement(twice, 2.0), twice)
     return near.where(complement(flip_sign(y, sign_bits(x))), far)
