@@ -5,6 +5,7 @@ Tests of the front end use it: they ask what a graph means, not how it runs, and
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -36,6 +37,6 @@ def run(outputs: tuple[Node, ...], leaves: Sequence[Node]) -> list[Buffer]:
 
 @pytest.fixture(autouse=True)
 def reference_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Use the reference evaluator, unless the test is marked `compiled`."""
-    if "compiled" not in request.keywords:
+    """Use the reference evaluator; with `INKLE_TEST_COMPILED=1` compiled kernels."""
+    if os.environ.get("INKLE_TEST_COMPILED") != "1":
         monkeypatch.setattr("inkle.engine.realize.run", run)

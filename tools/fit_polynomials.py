@@ -1,7 +1,7 @@
 """Fit the polynomials of the transcendental functions, and write them as a table.
 
     python tools/fit_polynomials.py            write inkle/rules/transcendental/coefficients.py
-    python tools/fit_polynomials.py --check    exit with 1 if that file is not what this program writes
+    python tools/fit_polynomials.py --check    exit with 1 if this program would write another file
 
 Each polynomial is a minimax fit (Remez' exchange on a dense Chebyshev grid, in 200-bit arithmetic;
 Cheney, Introduction to Approximation Theory, ch. 3) of the error relative to the function. Then the
@@ -12,7 +12,8 @@ each time, so that the later ones make up for the rounding of the earlier ones.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -48,7 +49,7 @@ class Fit:
 
 
 def chebyshev_grid(low: mpf, high: mpf, count: int) -> list[mpf]:
-    """Return `count` Chebyshev nodes of the interval, rising; never its ends or (count even) middle."""
+    """Return `count` Chebyshev nodes of the interval, rising; its ends are not among them."""
     angles = [mp.pi * (2 * i + 1) / (2 * count) for i in range(count)]
     return [(low + high) / 2 - (high - low) / 2 * mp.cos(angle) for angle in angles]
 
@@ -95,7 +96,7 @@ def alternating_extrema(errors: list[mpf], count: int) -> list[int]:
         if len(runs) == count + 1:
             runs.pop(0 if abs(errors[runs[0]]) < abs(errors[runs[-1]]) else -1)
             break
-        # Without its weakest run the two beside it would have one sign: the weaker of them goes too.
+        # Without its weakest run the two beside it have one sign: the weaker of them goes too.
         k = min(range(len(runs)), key=lambda n: abs(errors[runs[n]]))
         beside = [n for n in (k - 1, k + 1) if 0 <= n < len(runs)]
         weaker = min(beside, key=lambda n: abs(errors[runs[n]]))
@@ -112,7 +113,7 @@ def round_to(value: mpf, bits: int) -> float:
 
 
 def fit(spec: Fit, bits: int) -> tuple[list[float], float]:
-    """Return the rounded coefficients, lowest power first, and log2 of the largest weighted error."""
+    """Return the rounded coefficients, lowest power first, and log2 of the largest error."""
     degree = spec.degrees[bits == 64]
     assert degree is not None
     high = spec.high[bits == 64] if isinstance(spec.high, tuple) else spec.high
@@ -185,7 +186,8 @@ SPECS = (
     Fit("LOG_ERFC", "log(erfc(r)) = P(r), 0.92 <= r <= 4 or 6; weighed for erf(r)",
         lambda r: mp.log(mp.erfc(r)), lambda r: mp.erfc(r) / mp.erf(r),
         mpf("0.92"), (mpf(4), mpf(6)), (6, 18)),
-    Fit("ERFC", "erfc(a)*exp(a*a)*(1 + 2a) = 1 + P(q), q = (a - k)/(a + k), k = 2.5, 0.47 <= a <= 10.1",
+    Fit("ERFC",
+        "erfc(a)*exp(a*a)*(1 + 2a) = 1 + P(q), q = (a - k)/(a + k), k = 2.5, 0.47 <= a <= 10.1",
         curve_of_erfc(2.5), lambda q: 1 / (1 + curve_of_erfc(2.5)(q)),
         ratio("0.47", 2.5), ratio("10.1", 2.5), (9, None)),
     Fit("ERFC", "the same with k = 4, a <= 27.3",
@@ -232,6 +234,15 @@ def number(value: float, bits: int) -> str:
     return repr(float(str(np.float32(value)))) if bits == 32 else repr(value)
 
 
+def numbers(values: Sequence[float], bits: int) -> list[str]:
+    """Return the lines of one entry of a table."""
+    text = " ".join(number(value, bits) for value in values)
+    if len(text) < 76:
+        return [f'    {bits}: numbers("{text}"),']
+    lines = textwrap.wrap(text, 92)
+    return [f'    {bits}: numbers("""', *[f"        {line}" for line in lines], '    """),']
+
+
 def inverse_two_pi(bits: int) -> list[str]:
     """Return the leading bits of the fraction of 1/(2*pi), in lines of hexadecimal digits."""
     with mp.workprec(bits + 64):
@@ -242,18 +253,28 @@ def inverse_two_pi(bits: int) -> list[str]:
 def entry(spec: Fit, bits: int) -> list[str]:
     """Return the lines of one polynomial in the table."""
     coefficients, error = fit(spec, bits)
-    numbers = [f"        {number(c, bits)}," for c in coefficients]
-    return [f"    {bits}: (  # error 2**{error:.1f}", *numbers, "    ),"]
+    return [f"    # error 2**{error:.1f}", *numbers(coefficients, bits)]
+
+
+HEADER = '''"""Coefficients of the polynomials, lowest power first, for float32 and float64.
+
+Written by tools/fit_polynomials.py. The error is the largest one of the polynomial itself, relative
+to the function, before any rounding of its evaluation.
+"""
+
+from __future__ import annotations
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Return the numbers in a text."""
+    return tuple(map(float, text.split()))
+
+'''
 
 
 def table() -> str:
     """Return the text of the module of coefficients."""
-    lines = [
-        '"""Coefficients of the polynomials, lowest power first, for float32 and float64.',
-        "",
-        "Written by tools/fit_polynomials.py; the error is the largest one of the polynomial itself,",
-        'relative to the function, before any rounding of the evaluation.\n"""',
-    ]
+    lines = [HEADER]
     for name, specs in groupby(SPECS, key=lambda spec: spec.name):
         rows = list(specs)
         lines += ["", *[f"# {spec.text}" for spec in rows], f"{name} = {{"]
@@ -265,12 +286,12 @@ def table() -> str:
     for name, (value, terms) in SUMS.items():
         lines += [f"{name} = {{"]
         for bits in (32, 64):
-            numbers = [number(term, bits) for term in split_sum(value, terms, bits)]
-            lines += [f"    {bits}: ({', '.join(numbers)}),"]
+            lines += numbers(split_sum(value, terms, bits), bits)
         lines += ["}"]
     lines += ["", "# 1/(2*pi): the leading 1280 bits of its fraction", "INVERSE_TWO_PI = int("]
     lines += [f'    "{digits}"' for digits in inverse_two_pi(1280)]
-    lines += ["    \"\",", "    16,", ")"]
+    lines[-1] += ","
+    lines += ["    16,", ")"]
 
     return "\n".join(lines) + "\n"
 

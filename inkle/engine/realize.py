@@ -38,7 +38,8 @@ def canonicalize(outputs: Sequence[Node]) -> tuple[tuple[Node, ...], list[Node]]
         node, expanded = stack.pop()
         if node in done:
             continue
-        leaf = storage.realized(node) if not expanded else None
+        # A literal stays one, even where its value happens to be in memory: it broadcasts.
+        leaf = storage.realized(node) if not expanded and node.op is not forms.CONST else None
         if leaf is not None:
             if leaf not in slots:
                 slots[leaf] = tensor.param(len(leaves), leaf.dtype, leaf.shape)

@@ -132,6 +132,15 @@ def from_array(array: Array) -> Node:
     return new_leaf(BY_NAME[name], tuple(array.shape), CpuBuffer.wrap(flat))
 
 
+def from_copy(array: Array) -> Node:
+    """Return a BUFFER leaf with a copy of a NumPy array, aligned as vector registers like it."""
+    dtype = BY_NAME[array.dtype.name]
+    buffer = allocate(dtype, array.size)
+    assert isinstance(buffer, CpuBuffer)
+    buffer.numpy(array.dtype, array.shape)[...] = array
+    return new_leaf(dtype, tuple(array.shape), buffer)
+
+
 def numpy_dtype(dtype: DType) -> npt.DTypeLike:
     """Return NumPy's type for `dtype`; bfloat16 appears as its bits in uint16."""
     if dtype is bfloat16:

@@ -97,12 +97,7 @@ def intern(op: Op, dtype: DType, src: tuple[Node, ...], arg: Any, shape: Shape) 
     """Return the unique node with these fields. Checks nothing: use constructors."""
     key: tuple[Any, ...] = (op, dtype, src, arg)
     if op.meaning is not None and op not in _CONVERSIONS:
-        key = (
-            op,
-            None,
-            src,
-            None,
-        )  # sources decide the dtype: `elementwise` looks up before typing
+        key = (op, None, src, None)  # sources decide the dtype; `elementwise` looks up untyped
     elif op is forms.CONST and dtype.kind is Kind.FLOAT and (arg == 0 or arg != arg):
         key = (op, dtype, src, struct.pack("<d", arg))
     entry = _table.get(key)
@@ -247,9 +242,9 @@ def _sticky(value: Scalar) -> Scalar:
     is set instead where bits are lost.
     """
     lost = 0 if isinstance(value, float) else abs(value).bit_length() - 53
-    if lost <= 0:
+    if isinstance(value, float) or lost <= 0:
         return value
-    kept = abs(value) >> lost  # type: ignore[operator]  # an int, as the line above says
+    kept = abs(value) >> lost
     return math.copysign(float((kept | bool(abs(value) & ((1 << lost) - 1))) << lost), value)
 
 

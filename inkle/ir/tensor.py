@@ -283,7 +283,7 @@ def detach(x: Node, owner: int | None = None) -> Node:
     parameter whose value this is. Equal values of two parameters stay two nodes.
     """
     if x.op is forms.DETACH and owner is None:
-        return x
+        return x if x.arg is None else detach(x.src[0])
     return intern(forms.DETACH, x.dtype, (x,), owner, x.shape)
 
 

@@ -18,11 +18,13 @@ from inkle.kernel.machine import Machine
 from inkle.kernel.regions import Region, bounding, length, regions_of
 from inkle.kernel.transforms import reorder, split, stage
 
-ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14)
+ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 10)
 VECTORS = (1, 2, 3, 4)
 MULTIPLY_ADDS, LOADS = 2.0, 2.0  # per cycle
 PAGE_BYTES = 4096  # rows this far apart share sets of the first cache and miss in the TLB
 LATENCY = 8  # multiply-adds that must be in flight: 4 cycles on 2 ports
+SPARE = 4  # registers left to the code generator; with fewer it spills accumulators
+BROADCAST_CYCLES, ROUND_CYCLES = 0.25, 0.7  # measured: what a row and an iteration cost besides
 
 
 def contraction(kernel: Kernel) -> Region | None:
@@ -65,7 +67,7 @@ def choose_tile(
         and r.src[0].op is forms.CONST
         and length(r) > 1
     ]
-    budget = machine.registers - 4
+    budget = machine.registers - SPARE
     best = Tile((), 1, 0.0)
     pairs: list[tuple[Node, ...]] = [*itertools.combinations(free, 2)] or [tuple(free)]
     for vectors in VECTORS if lane is not None else (1,):
@@ -92,16 +94,19 @@ def _score(
 ) -> float:
     """Return useful multiply-adds per cycle of a tile."""
     adds = vectors * prod(u for _, u in rows)
-    loads, held = 0.0, 0
+    loads, held, broadcasts = 0, 0, 0
     for load in region.loads:
         count = prod(u for r, u in rows if r in load.ranges)
         if lane is not None and lane in load.ranges:
-            count *= vectors
             held += vectors
-        loads += count
-    if adds + held > machine.registers - 1:
+            loads += count * vectors
+        else:
+            broadcasts += count
+            loads += count
+    if adds + held > machine.registers - SPARE:
         return 0.0
-    cycles = max(adds / MULTIPLY_ADDS, loads / LOADS, LATENCY / MULTIPLY_ADDS) + 0.05 * loads
+    cycles = max(adds / MULTIPLY_ADDS, loads / LOADS, LATENCY / MULTIPLY_ADDS)
+    cycles += BROADCAST_CYCLES * broadcasts + ROUND_CYCLES
     useful = 1.0
     for r, u in rows:
         useful *= length(r) / (-(-length(r) // u) * u)

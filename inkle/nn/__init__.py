@@ -1,6 +1,9 @@
 """Layers, optimisers, saved weights and data sets; each an application of the public Tensor API."""
 
-from inkle.nn import datasets as datasets
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
 from inkle.nn import optim as optim
 from inkle.nn import state as state
 from inkle.nn.batches import batches as batches
@@ -15,3 +18,13 @@ from inkle.nn.layers_norm import BatchNorm2d as BatchNorm2d
 from inkle.nn.layers_norm import BatchNorm3d as BatchNorm3d
 from inkle.nn.layers_norm import LayerNorm as LayerNorm
 from inkle.nn.progress import Progress as Progress
+
+if TYPE_CHECKING:
+    from inkle.nn import datasets as datasets
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Load `inkle.nn.datasets` when it is first used: HTTP takes longer than all the rest."""
+    if name == "datasets":
+        return importlib.import_module("inkle.nn.datasets")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

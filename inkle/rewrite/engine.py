@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -30,6 +30,7 @@ _PER_NODE = 100  # rewrites allowed per node of the graph
 _BUSY = object()  # mark of a node whose replacement is being rewritten
 _EVERYWHERE = Known()
 _local = threading.local()
+NestOf = Callable[[Node], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +59,18 @@ class RuleSet:
 
     Args:
         rules: tried in this order on each node; names are unique.
+        nest_of: names the nest that a node belongs to, such as a sum within a sum; None: no nest.
+            Rules are tried on the outermost node of a nest only; they must look through the rest.
+            That keeps long sums and conjunctions linear.
 
     Attributes:
         rules: the rules.
         fired: how often each rule was applied, by name.
     """
 
-    def __init__(self, rules: Iterable[AnyRule]) -> None:
+    def __init__(self, rules: Iterable[AnyRule], nest_of: NestOf | None = None) -> None:
         self.rules = tuple(rules)
+        self.nest_of = nest_of
         self.fired: Counter[str] = Counter()
         names = Counter(each.name for each in self.rules)
         twice = sorted(name for name, count in names.items() if count > 1)
@@ -124,6 +129,9 @@ class RuleSet:
             self._memo[node] = weakref.ref(result)
 
 
+_Task = tuple[Node, Node | None]
+
+
 class _Run:
     """One call of `rewrite`."""
 
@@ -134,6 +142,10 @@ class _Run:
         self.known = known or _EVERYWHERE
         self.shared = known is None and not fixed
         self.done: dict[Node, Node] = dict(fixed or {})
+        self.inner: dict[Node, Node] = {}  # nodes inside nests: their sources replaced, no more
+        self.inside: set[Node] = set()
+        self.roots: Sequence[Node] = ()
+        self.limit = _FREE
         self.busy: dict[Node, str] = {}  # nodes whose replacement is under way, and by which rule
         self.fired: Counter[str] = Counter()
         self.steps: list[Step] | None = getattr(_local, "steps", None)
@@ -142,10 +154,15 @@ class _Run:
         """Fill `done` for everything below `roots`."""
         done, rules = self.done, self.rules
         use_memory = self.shared and self.steps is None
-        self.limit = _FREE
-        self.roots = roots
+        if use_memory:
+            for root in roots:
+                found = rules.remembered(root)
+                if found is not None:
+                    done[root] = found
+        self.roots = [root for root in roots if root not in done]
+        self.inside = self._find_inside()
         # (node, None): rewrite it. (node, other): `other` has become its replacement.
-        stack: list[tuple[Node, Node | None]] = [(root, None) for root in reversed(roots)]
+        stack: list[_Task] = [(root, None) for root in reversed(self.roots)]
         while stack:
             node, other = stack[-1]
             if other is not None:
@@ -153,12 +170,10 @@ class _Run:
                 done[node] = done[other]
                 self.busy.pop(node, None)
                 continue
-            if node in done:
+            if node in done or (node in self.inner and node in self.inside):
                 stack.pop()
                 continue
-            waiting: list[tuple[Node, Node | None]] = [
-                (source, None) for source in node.src if source not in done
-            ]
+            waiting = self._missing(node)
             if waiting:
                 if use_memory and (found := rules.remembered(node)) is not None:
                     done[node] = found
@@ -174,15 +189,49 @@ class _Run:
         if self.shared:
             rules.remember(done)
 
-    def _step(self, node: Node, stack: list[tuple[Node, Node | None]]) -> None:
+    def _find_inside(self) -> set[Node]:
+        """Return the nodes all of whose users belong to the same nest as they do."""
+        nest_of = self.rules.nest_of
+        if nest_of is None:
+            return set()
+        inside: set[Node] = set()
+        outside = set(self.roots)
+        for node in toposort(self.roots):
+            nest = nest_of(node)
+            for source in node.src:
+                if nest is not None and nest_of(source) is nest:
+                    inside.add(source)
+                else:
+                    outside.add(source)
+        return inside - outside
+
+    def _missing(self, node: Node) -> list[_Task]:
+        """Return the sources of `node` that must be rewritten first."""
+        done, inside = self.done, self.inside
+        if not inside:
+            return [(source, None) for source in node.src if source not in done]
+        missing: list[_Task] = []
+        for source in node.src:
+            if source in done:
+                continue
+            if source in inside:
+                nest_of = self.rules.nest_of
+                assert nest_of is not None
+                nest = nest_of(source)
+                if nest_of(node) is not nest:
+                    inside.discard(source)  # a replacement uses it on its own after all
+                elif source in self.inner:
+                    continue
+            missing.append((source, None))
+        return missing
+
+    def _step(self, node: Node, stack: list[_Task]) -> None:
         """Rewrite `node`, whose sources are done, once; queue what that brings in."""
         done = self.done
-        src = node.src
-        new = node
-        for source in src:
-            if done[source] is not source:
-                new = rebuild(node, tuple([done[each] for each in src]))
-                break
+        new = self._with_new_sources(node)
+        if node in self.inside:
+            self.inner[node] = new
+            return
         if new is not node and new in done:
             done[node] = done[new]
             return
@@ -205,7 +254,20 @@ class _Run:
         stack.append((node, result))
         if new is not node:
             stack.append((new, result))
+        self.inside.discard(result)
         stack.append((result, None))
+
+    def _with_new_sources(self, node: Node) -> Node:
+        done = self.done
+        changed = False
+        sources = []
+        for source in node.src:
+            result = done.get(source)
+            if result is None:
+                result = self.inner[source]
+            changed = changed or result is not source
+            sources.append(result)
+        return rebuild(node, tuple(sources)) if changed else node
 
     def _apply(self, node: Node) -> tuple[str, Node | None]:
         """Return the first rule that applies to `node` and what it makes of it."""
@@ -219,12 +281,11 @@ class _Run:
         for name, matcher in self.rules.table(node.op, src[-1].dtype):
             result = matcher(node, self.known)
             if result is not None:
-                if result.dtype is not node.dtype:
-                    raise RewriteError(f"rule {name} made {result!r} of {node!r}: other dtype")
+                assert result.dtype is node.dtype, f"{name} made {result!r} of {node!r}"
                 return name, broadcast_to(result, node.shape)
         return "", None
 
-    def _check_circle(self, waiting: list[tuple[Node, Node | None]]) -> None:
+    def _check_circle(self, waiting: list[_Task]) -> None:
         for source, _ in waiting:
             if source in self.busy:
                 self._circle(self.busy[source], source)

@@ -12,6 +12,7 @@ from inkle.rewrite.rule import FIXED, function_rule, rule
 
 _P, _Q, _R = (hole(name, bool_) for name in "pqr")
 _X = hole("x", int32)
+_NESTED = frozenset({ops.AND, ops.OR})
 TRUE, FALSE = const(True, bool_), const(False, bool_)
 
 
@@ -49,15 +50,21 @@ def repeated_part(node: Node, known: Known) -> Node | None:
     """Keep each part of a conjunction or disjunction once; decide p & ~p; absorb p & (p | q)."""
     op = node.op
     other, absorbing = (ops.OR, FALSE) if op is ops.AND else (ops.AND, TRUE)
-    parts = parts_of(node, op)
+    neutral = FALSE if op is ops.OR else TRUE
+    parts = [part for part in parts_of(node, op) if part is not neutral]
     present = set(parts)
-    if any(part.op is ops.NOT and part.src[0] in present for part in parts):
+    if absorbing in present or any(part.op is ops.NOT and part.src[0] in present for part in parts):
         return absorbing
     kept = [
         part for part in parts if part.op is not other or present.isdisjoint(parts_of(part, other))
     ]
-    new = joined(kept, op)
+    new = joined(kept, op) if kept else neutral
     return None if new is node else new
+
+
+def nest_of(node: Node) -> object:
+    """Return AND or OR for the conjunctions and disjunctions that `repeated_part` looks through."""
+    return node.op if node.op in _NESTED and node.dtype is bool_ else None
 
 
 RULES = (

@@ -22,13 +22,21 @@ from inkle.rewrite.engine import RuleSet
 from inkle.rewrite.known import Known
 from inkle.rewrite.pattern import hole
 from inkle.rewrite.rule import FunctionRule
-from inkle.rules import arithmetic, bits, boolean, select
+from inkle.rules import arithmetic, bits, boolean, floats, select
+from inkle.rules.cast import cast_of_cast
 from inkle.rules.half import fma_of_half, from_half, to_half
 from inkle.rules.transcendental import DECOMPOSITIONS
 
 Supported = Callable[[Op, DType], bool]
 HALVES = ("float16", "bfloat16")
-_CLEANING = (*arithmetic.RULES, *bits.RULES, *boolean.RULES, *select.RULES)
+_CLEANING = (
+    *arithmetic.RULES,
+    *bits.RULES,
+    *boolean.RULES,
+    *select.RULES,
+    *floats.RULES,
+    cast_of_cast,
+)
 _rule_sets: weakref.WeakKeyDictionary[Supported, RuleSet] = weakref.WeakKeyDictionary()
 
 

@@ -12,7 +12,7 @@ from inkle.ir import forms, ops
 from inkle.ir.dtype import index
 from inkle.ir.loop import range_
 from inkle.ir.node import Node
-from inkle.rewrite.affine import affine_of
+from inkle.rewrite.affine import SUMS, affine_of
 from inkle.rewrite.known import Known
 from inkle.rewrite.pattern import hole
 from inkle.rewrite.rule import INDEX, function_rule, rule
@@ -47,6 +47,13 @@ def collect_terms(node: Node, known: Known) -> Node | None:
         return None
     new = normalised(total, known).node()
     return None if new is node else new
+
+
+def nest_of(node: Node) -> object:
+    """Return one object for all nodes that `collect_terms` looks through; None for others."""
+    if node.op not in SUMS or node.dtype is not index or not node.src:
+        return None
+    return None if node.op is ops.MUL and node.src[1].op is not forms.CONST else SUMS
 
 
 def _division_samples() -> Iterable[Node]:

@@ -15,7 +15,7 @@ from inkle.rewrite.affine import Affine, affine_of, product
 from inkle.rewrite.known import Known
 from inkle.rules.index_division import is_quotient, is_remainder, quotient, remainder
 
-_MAX_TERMS = 64  # longer sums are left as they are: looking at them again and again is quadratic
+_MAX_TERMS = 64  # of a sum in which pairs that belong together are looked for
 _MAX_PRODUCTS = 16
 _DIVISIONS = frozenset({ops.FLOORDIV, ops.FLOORMOD})
 
@@ -23,7 +23,7 @@ _DIVISIONS = frozenset({ops.FLOORDIV, ops.FLOORMOD})
 def normalised(total: Affine, known: Known) -> Affine:
     """Return `total` with constant atoms folded and divisions recombined."""
     total = _fold_atoms(total, known)
-    if any(atom.op in _DIVISIONS for atom in total.terms):
+    if len(total.terms) <= _MAX_TERMS and any(atom.op in _DIVISIONS for atom in total.terms):
         better = _recombined(total, known)
         while better is not None:
             total = better
@@ -54,18 +54,19 @@ def sum_of(node: Node) -> Affine | None:
     """Return the sum that an index node of ADD, SUB, NEG or MUL stands for; None if too long."""
     if node.op is ops.MUL and node.src[1].op is not forms.CONST:
         return multiplied(affine_of(node.src[0]), affine_of(node.src[1]))
-    total = affine_of(node)
-    return total if len(total.terms) <= _MAX_TERMS else None
+    return affine_of(node)
 
 
 def _fold_atoms(total: Affine, known: Known) -> Affine:
     """Replace atoms that have one possible value."""
     fixed = []
     for atom in total.terms:
-        if atom.op is forms.RANGE or known.facts:
+        if known.facts:
             low, high = known.bounds(atom)
             if low is not None and low == high:
                 fixed.append((atom, low))
+        elif atom.op is forms.RANGE and atom.src[0].op is forms.CONST and atom.src[0].arg == 1:
+            fixed.append((atom, 0))
     for atom, value in fixed:
         total = total.without(atom).shifted(total.terms[atom] * value)
     return total

@@ -22,7 +22,7 @@ from inkle.schedule.movement import MOVES, Index, reindex
 from inkle.schedule.nest import Demand, Link, Nest, Storage, Store, new_nest
 from inkle.schedule.place import Placer, is_large
 
-MAX_DEPTH = 6  # of nested divisions in an index: a deeper one is cut by storing the source
+MAX_DEPTH = 3  # of nested divisions in an index: a deeper one is cut by storing the source
 MAX_SEARCH = 512  # nests looked at for a cycle before giving up the fusion
 LEAVES = frozenset({forms.CONST, forms.PARAM, forms.ARANGE, forms.VARIABLE})
 SPECIAL = frozenset({forms.SCATTER, forms.UPDATE})

@@ -20,6 +20,7 @@ from inkle.schedule.walk import post_order
 
 MOST_STORES = 12
 MOST_MEMORIES = 28  # arrays of one kernel
+MOST_VALUES = 500  # so that no kernel gets huge
 LATEST = 6  # groups of one shape that are tried, the last ones first
 MOST_SEARCHED = 256
 
@@ -128,6 +129,8 @@ def _fits(nest: Nest, group: Group) -> bool:
     """Whether one kernel can hold both: alike reductions, few arrays, loops that nest."""
     stores = len(group.stores) + len(nest.stores)
     if stores > MOST_STORES or stores + len(group.loads.union(nest.loaded)) > MOST_MEMORIES:
+        return False
+    if nest.size + sum(each.size for each in group.nests) > MOST_VALUES:
         return False
     own = _extents(nest)
     if own and group.reductions and not own & group.reductions:

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from inkle.engine.storage import from_array
+from inkle.engine.storage import from_array, from_copy
 from inkle.errors import DeviceError, DTypeError, ShapeError
 from inkle.ir import tensor
 from inkle.ir.dtype import BY_NAME, DType, bfloat16, bool_, float32, int64
@@ -285,7 +285,7 @@ def check_device(device: str | None) -> str:
 def node_from(data: Any, dtype: DType | None) -> Node:
     """Return a leaf with a copy of numbers, a nested list or a NumPy array."""
     if isinstance(data, (np.ndarray, np.generic)):
-        array = np.array(data)  # a copy: what happens to the user's array later is not our value
+        array = np.asarray(data)
     else:
         array = _array_from_python(data)
     if not array.dtype.isnative:
@@ -297,7 +297,7 @@ def node_from(data: Any, dtype: DType | None) -> Node:
         )
     if dtype is not None and dtype is not bfloat16:
         array = _converted(array, dtype)
-    leaf = from_array(np.ascontiguousarray(array).reshape(array.shape))
+    leaf = from_copy(array)  # what happens to the user's array later is not our value
     return leaf.cast(bfloat16) if dtype is bfloat16 else leaf
 
 

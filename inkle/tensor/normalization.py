@@ -228,7 +228,8 @@ def softmax_node(x: Node, axes: tuple[int, ...]) -> Node:
     """Return exp(x - max) over its sum along `axes`; the maximum takes no part in the gradient."""
     top = tensor.detach(tensor.reduce(x, ops.MAXIMUM, axes))
     e = (x - tensor.unreduce(top, x.shape, axes)).exp()
-    return e / tensor.unreduce(sum_node(e, axes), x.shape, axes)
+    # One division a row; the sum is at least 1, so its reciprocal neither over- nor underflows.
+    return e * tensor.unreduce(1.0 / sum_node(e, axes), x.shape, axes)
 
 
 def log_softmax_node(x: Node, axes: tuple[int, ...]) -> Node:

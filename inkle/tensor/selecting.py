@@ -15,6 +15,7 @@ from inkle.ir.dtype import bool_, int64
 from inkle.ir.node import Node, const
 from inkle.ir.op import Op
 from inkle.tensor.arguments import Flag, as_int, check_axis, check_choice
+from inkle.tensor.dtypes import DTypeLike, as_dtype
 from inkle.tensor.gradients import Gradients
 from inkle.tensor.sorting import argsort_node
 
@@ -161,6 +162,12 @@ class Selecting(Gradients):
             raise ShapeError(f"embedding needs a table of two axes, got {weight!r:.60}")
         self._index(self, "embedding")
         return self._new(weight[self].node)
+
+    @classmethod
+    def randperm(cls, n: int, dtype: DTypeLike | None = None, device: str | None = None) -> Self:
+        """Return 0 ... n - 1 in random order, int64 by default."""
+        places = cls.randint(n, low=-(2**62), high=2**62).argsort().node
+        return cls._created(places if dtype is None else places.cast(as_dtype(dtype)), device)
 
     # --- order ------------------------------------------------------------------------------------
 

@@ -5,15 +5,16 @@
       -> n               what the simplifier makes of it
 """
 
+import math
 from pathlib import Path
 
 import pytest
 
 from inkle.ir import dtype as dtypes
-from inkle.ir import ops
+from inkle.ir import forms, ops, tensor
 from inkle.ir.dtype import bool_, float32, index, int32, uint8
 from inkle.ir.loop import range_
-from inkle.ir.node import Node, const
+from inkle.ir.node import Node, const, intern
 from inkle.ir.pseudo import expression
 from inkle.rewrite.engine import RuleSet, record
 from inkle.rules import SIMPLIFY, simplify_under
@@ -35,6 +36,10 @@ NAMES = {
         "rint", "cast",
     )},
     **{dtype.name: dtype for dtype in dtypes.ALL},
+    "t": intern(forms.VARIABLE, float32, (), ("t", -math.inf, math.inf), (2, 3)),
+    "full": lambda value: tensor.full(value, float32, (2, 3)),
+    "permute": tensor.permute,
+    "reshape": tensor.reshape,
     "index": index,
     "const": const,
     "true": const(True, bool_),
@@ -50,7 +55,7 @@ def simplified(text: str) -> tuple[str, set[str]]:
     if gate:
         return expression(simplify_under(node, eval(gate, NAMES))), set()
     with record() as steps:
-        after = RuleSet(SIMPLIFY.rules).simplify(node)
+        after = RuleSet(SIMPLIFY.rules, SIMPLIFY.nest_of).simplify(node)
     return expression(after), {step.rule for step in steps}
 
 

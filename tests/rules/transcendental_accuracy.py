@@ -1,8 +1,8 @@
-"""Measures the largest error of every transcendental decomposition, and prints the table of the docs.
+"""Measures the largest error of every transcendental decomposition; prints the table of the docs.
 
-    python -m tests.rules.transcendental_accuracy                    every function; float32: all inputs
-    python -m tests.rules.transcendental_accuracy --step 1000 exp    one function, every 1000th input
-    python -m tests.rules.transcendental_accuracy --write            rewrite the table in docs/accuracy.md
+python -m tests.rules.transcendental_accuracy                   all functions, all float32 inputs
+python -m tests.rules.transcendental_accuracy --step 1000 exp   one function, every 1000th input
+python -m tests.rules.transcendental_accuracy --write           rewrites docs/accuracy.md
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def rough_error() -> Callable[..., np.ndarray]:
 
 
 def find_worst(name: str, function: Callable[..., np.ndarray], x: np.ndarray) -> Worst:
-    """Return the largest error of a float32 function of one argument over x; one that exceeds 1/2."""
+    """Return the largest error of a float32 function of one argument, if one exceeds 1/2."""
     rough = rough_error()(function(x), reference(name, x))
     doubtful = ~(rough < np.inf)
     rough[doubtful] = 0
@@ -130,14 +130,14 @@ def sample(name: str, dtype: DType, count: int, seed: int = 0) -> Worst:
 
 
 def arguments(name: str, rng: np.random.Generator, dtype: np.dtype, count: int) -> list[np.ndarray]:
-    """Return random arguments: all bit patterns, common sizes, and around the ends of the function."""
+    """Return random arguments that stress every part of the domain."""
     if name == "pow":
         return pow_arguments(rng, dtype, count)
     return [scattered(rng, dtype, count) for _ in range(arity(name))]
 
 
 def scattered(rng: np.random.Generator, dtype: np.dtype, count: int) -> np.ndarray:
-    """Return a mixture of bit patterns, log-uniform numbers, numbers near 1, and exponents' ends."""
+    """Return a mixture: bit patterns, log-uniform numbers, some near 1, some where exp ends."""
     info = np.finfo(dtype)
     n = count // 4 + 1
     raw = rng.integers(0, 2**info.bits, n, dtype=f"u{info.bits // 8}").view(dtype)
@@ -182,7 +182,7 @@ def place(worst: Worst) -> str:
 
 
 HEADER = """\
-| function | float32: ulp | inputs | worst at | float64: ulp | inputs | ops, float32 | ops, float64 |
+| function | float32: ulp | inputs | worst at | float64: ulp | inputs | ops (32) | ops (64) |
 | --- | --- | --- | --- | --- | --- | --- | --- |"""
 DOCUMENT = Path(__file__).parents[2] / "docs/accuracy.md"
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->"
@@ -194,7 +194,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", default=list(DECOMPOSITIONS))
     parser.add_argument("--step", type=int, default=1, help="float32: take every STEP-th input")
     parser.add_argument("--samples", type=int, default=1 << 24, help="float64: random inputs")
-    parser.add_argument("--write", action="store_true", help="rewrite the table in docs/accuracy.md")
+    parser.add_argument("--write", action="store_true", help="rewrite docs/accuracy.md")
     options = parser.parse_args()
     lines = [HEADER]
     print(HEADER, flush=True)

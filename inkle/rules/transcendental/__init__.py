@@ -1,9 +1,9 @@
 """Transcendental functions as graphs of primitive operations, with measured accuracy.
 
 Each takes and gives float16, bfloat16, float32 or float64 nodes, is free of branches (so it runs in
-lanes), uses no operation beyond add .. fma, sqrt, trunc, comparison, selection and integers' bits, and
-treats infinities, NaN, -0.0 and subnormals as C's Annex F does. docs/accuracy.md has the largest error
-of each, docs/decisions/transcendentals.md the reasons.
+lanes), and uses no operation beyond arithmetic, fma, sqrt, trunc, comparison, selection and the
+bits of integers. Infinities, NaN, -0.0 and subnormals are treated as C's Annex F says.
+docs/accuracy.md has the largest error of each, docs/decisions/transcendentals.md the reasons.
 """
 
 from __future__ import annotations

@@ -1,14 +1,16 @@
 """sin, cos, tan for every finite argument: |x| = n*pi/2 + r, |r| <= pi/4, then polynomials.
 
 Near zero r is x minus n times pi/2 in three floats (Cody and Waite 1980). Far away it is found in
-integers (Payne and Hanek 1983): with x = M * 2**(e - mantissa) and the bits of 1/(2*pi) as one long
-string, the fraction of x/(2*pi) is the product of M and three words of the string that start at bit
-e. Whole turns overflow and vanish. A barrel shifter fetches the words: one `where` per word and high
-bit of e, then shifts. A `where` on |x| < NEAR chooses: where bounds prove it true, or where code is
-made that skips a side no lane needs, the costly half is gone.
+integers (Payne and Hanek 1983): with x = M * 2**(e - mantissa) and the bits of 1/(2*pi) as one
+string, the fraction of x/(2*pi) is the product of M and three words of the string that start at
+bit e. Whole turns overflow and vanish. A barrel shifter fetches the words: one `where` per word and
+high bit of e, then shifts. A `where` on |x| < NEAR chooses: if bounds prove it, or if the generated
+code skips a side that no lane needs, the costly half is gone.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 from inkle.ir.dtype import uint32, uint64
 from inkle.ir.node import Node, const
@@ -24,7 +26,7 @@ from inkle.rules.transcendental.formats import (
 NEAR = {32: 2.0**20, 64: 2.0**30}  # n times the last place of pi/2 is still small
 TWO_OVER_PI = 0.6366197723675814
 INVERSE_TWO_PI_BITS = 1280  # float64 uses 1023 + 3 * 64 - 52 of them
-POSITIONS = {32: 4, 64: 16}  # words in which the window can start: exponents of x >= 1 / word length
+POSITIONS = {32: 4, 64: 16}  # words in which the window can start: exponents / width
 
 
 def string_of_words(form: Format) -> list[Node]:
@@ -45,8 +47,7 @@ def window(exponent: Node, form: Format) -> list[Node]:
         words = [skip.where(words[i + step], words[i]) for i in range(step + 3)]
         step //= 2
     opposite = ~exponent  # modulo the width: width - 1 - exponent
-    pairs = zip(words, words[1:], strict=False)
-    return [(high << exponent) | ((low >> 1) >> opposite) for high, low in pairs]
+    return [(high << exponent) | ((low >> 1) >> opposite) for high, low in pairwise(words)]
 
 
 def multiply_high(x: Node, y: Node) -> Node:
@@ -64,7 +65,7 @@ def turns(x: Node) -> tuple[Node, Node]:
     """Return the fraction of |x| / (2*pi), in two words, for 1 <= |x| < inf."""
     form = format_of(x)
     bits = x.bitcast(form.unsigned)
-    # The bias is one less than a power of two: adding one leaves e, modulo the exponents and the sign.
+    # The bias is one less than a power of two: adding one leaves e, modulo the exponents.
     high, middle, low = window((bits >> form.mantissa) + 1, form)
     m = (bits & ((1 << form.mantissa) - 1)) | (1 << form.mantissa)
     carried = multiply_high(m, low)
@@ -76,8 +77,8 @@ def turns(x: Node) -> tuple[Node, Node]:
 def far_remainder(x: Node) -> tuple[Node, Node, Node]:
     """Do what `remainder` does, for 1 <= |x| < inf.
 
-    The fraction of a turn becomes two floats, the first exact; where it is next to 0, the second has
-    it all, so that cancellation costs nothing.
+    The fraction of a turn becomes two floats, the first exact; where it is next to 0, the second
+    has it all, so that cancellation costs nothing.
     """
     form = format_of(x)
     rest = form.bits - form.mantissa - 1
@@ -155,7 +156,7 @@ def cos(x: Node) -> Node:
 
 @in_float32
 def tan(x: Node) -> Node:
-    """Return the tangent: t = tan(remainder), or -1/t after an odd number of quarter turns."""
+    """Return the tangent: that of the remainder, or -1 over it after an odd number of quarters."""
     form = format_of(x)
     r, error, quarters = remainder(x)
     z = r * r

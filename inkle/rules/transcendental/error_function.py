@@ -27,8 +27,9 @@ def erf(x: Node) -> Node:
     Where the logarithm is used, erfc is small against its 1, and so is an error in it.
     """
     bits = format_of(x).bits
+    one = ERF_ONE[bits]
     a = x.abs()
-    far = 1.0 - scaled_exp(polynomial(LOG_ERFC[bits], (a > ERF_ONE[bits]).where(ERF_ONE[bits], a)), 0)
+    far = 1.0 - scaled_exp(polynomial(LOG_ERFC[bits], (a > one).where(one, a)), 0)
     near = polynomial(ERF[bits], a * a).fma(a, a)
     return flip_sign((a < ERF_EDGE).where(near, far), sign_bits(x))
 

@@ -1,8 +1,8 @@
 """exp, exp2, expm1.
 
-They split x = n*ln(2) + r, |r| <= ln(2)/2 (Cody and Waite 1980), take a polynomial in r and scale by
-2**n. `n` is rounded by adding `Format.shifter`, which leaves it in the low bits of the sum: shifted
-up by the width of the mantissa, those are the exponent of 2**n.
+They split x = n*ln(2) + r, |r| <= ln(2)/2 (Cody and Waite 1980), take a polynomial in r and scale
+by 2**n. `n` is rounded by adding `Format.shifter`, which leaves it in the low bits of the sum:
+shifted up by the width of the mantissa, those are the exponent of 2**n.
 """
 
 from __future__ import annotations

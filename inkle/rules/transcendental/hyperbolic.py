@@ -15,8 +15,8 @@ from inkle.rules.transcendental.formats import (
 )
 from inkle.rules.transcendental.logarithm import LN2, curve, split
 
-# From the edges on the result is at least 1/2 or 1, and so is its unit in the last place, while that
-# of what the logarithm gives, or what is taken from 1, is no larger.
+# From an edge on the result is at least 1/2 or 1: its ulp is no smaller than those of what it is
+# made of, whose errors would count double below.
 TANH_EDGE = 0.5493061443340549  # tanh is 1/2
 ASINH_EDGE = 1.1752011936438014  # asinh is 1
 ACOSH_EDGE = 1.5430806348152437  # acosh is 1

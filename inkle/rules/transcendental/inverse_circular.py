@@ -51,7 +51,7 @@ def acos(x: Node) -> Node:
 
 @in_float32
 def atan(x: Node) -> Node:
-    """Return the inverse tangent: beyond 1, pi/2 - atan(1/|x|)."""
+    """Return the inverse tangent: beyond 1, pi/2 less that of 1/|x|."""
     a = x.abs()
     far = a > 1.0
     y = odd_polynomial(ATAN[format_of(x).bits], far.where(1.0 / a, a))

@@ -1,7 +1,7 @@
 """log, log2, log10, log1p.
 
-x = m * 2**e with m in [2/3, 4/3), so that e = 0 around 1 and nothing cancels; log(m) is a polynomial
-in m - 1. (The split by integer arithmetic on the bits is N. Juffa's.)
+x = m * 2**e with m in [2/3, 4/3), so that e = 0 around 1 and nothing cancels; log(m) is a
+polynomial in m - 1. (The split by integer arithmetic on the bits is N. Juffa's.)
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from inkle.ir.node import Node, const
-from inkle.rules.transcendental.coefficients import LOG2_E, LOG10_2, LOG10_E, LOG1P
+from inkle.rules.transcendental.coefficients import LOG1P, LOG2_E, LOG10_2, LOG10_E
 from inkle.rules.transcendental.formats import Format, format_of, in_float32, polynomial
 
 LN2 = 0.6931471805599453
@@ -45,7 +45,7 @@ def ends(x: Node, y: Node, zero: float = 0.0) -> Node:
     return x.eq(zero).where(-math.inf, y)
 
 
-def in_base(f: Node, base: dict[int, tuple[float, float]], addend: Node | float) -> Node:
+def in_base(f: Node, base: dict[int, tuple[float, ...]], addend: Node | float) -> Node:
     """Return log(1 + f) in another base, plus a small addend, before one last rounding."""
     high, low = base[format_of(f).bits]
     return f.fma(high, (curve(f) * (f * f)).fma(high, f.fma(low, addend)))
@@ -82,7 +82,8 @@ def log1p(x: Node) -> Node:
     """
     form = format_of(x)
     down = negative_exponent_bits(x + 1.0, form)
-    shrink = (down + (form.one + (2 << form.mantissa))).bitcast(x.dtype)  # 4 * 2**-e: never subnormal
+    # 4 * 2**-e: 2**-e itself may be subnormal.
+    shrink = (down + (form.one + (2 << form.mantissa))).bitcast(x.dtype)
     f = (x.bitcast(form.signed) + down).bitcast(x.dtype) - shrink.fma(-0.25, 1.0)
     # Signs are such that -0.0 stays -0.0.
     y = down.cast(x.dtype).fma(-LN2 * 2.0**-form.mantissa, curve(f).fma(f * f, f))

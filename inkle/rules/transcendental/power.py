@@ -41,7 +41,7 @@ def fast_sum(x: Node, y: Node) -> tuple[Node, Node]:
 def log2_as_sum(x: Node) -> tuple[Node, Node]:
     """Return log2(x) of a positive, finite x as a sum, to about 2**-10 ulp of its first term.
 
-    With q = (m - 1)/(m + 1), log2(m) = 2/log(2) * (q + q**3/3) + ...: q and these two terms are sums.
+    With q = (m - 1)/(m + 1), log2(m) = 2/log(2) * (q + q**3/3) + ...; q and these terms are sums.
     """
     bits = format_of(x).bits
     e, f = split(x)

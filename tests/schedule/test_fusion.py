@@ -1,0 +1,215 @@
+"""How many kernels: what is fused, what is stored, and that nothing is computed in vain."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from inkle.autodiff.reverse import gradient
+from inkle.ir import forms, ops, tensor
+from inkle.ir.dtype import float32, int32
+from inkle.ir.node import Node, const
+from inkle.ir.plan import Plan, Role
+from inkle.schedule import explain, schedule
+from tests.schedule import networks as net
+from tests.schedule.graphs import conv2d, matmul
+from tests.schedule.networks import Leaves, relu, spread
+from tests.schedule.running import check
+
+
+def count(*outputs: Node) -> int:
+    return len(schedule(outputs).launches)
+
+
+def stored_bytes(plan: Plan) -> int:
+    return sum(m.size * m.dtype.itemsize for m in plan.memory if m.role is Role.TEMPORARY)
+
+
+@pytest.mark.parametrize("columns", [10, 100, 1024, 4096])
+def test_softmax_is_one_kernel(columns: int) -> None:
+    assert count(net.softmax(Leaves().new(4096, columns))) == 1
+
+
+def test_log_softmax_is_one_kernel() -> None:
+    assert count(net.log_softmax(Leaves().new(4096, 1000))) == 1
+
+
+def test_layer_norm_is_one_kernel() -> None:
+    leaves = Leaves()
+    assert count(net.layer_norm(leaves.new(512, 768), leaves.new(768), leaves.new(768))) == 1
+
+
+def test_small_cross_entropy_is_one_kernel() -> None:
+    leaves = Leaves()
+    assert count(net.cross_entropy(leaves.new(512, 10), leaves.new(512, dtype=int32))) == 1
+
+
+def test_cross_entropy_over_a_large_vocabulary_reads_rows_in_parallel() -> None:
+    leaves = Leaves()
+    plan = schedule([net.cross_entropy(leaves.new(4096, 50257), leaves.new(4096, dtype=int32))])
+
+    assert len(plan.launches) == 2
+    assert stored_bytes(plan) == 2 * 4096 * 4
+
+
+def test_convolution_with_bias_and_relu_is_one_kernel() -> None:
+    leaves = Leaves()
+    y = conv2d(leaves.new(8, 16, 32, 32), leaves.new(32, 16, 3, 3), 1, 1)
+
+    assert count(relu(y + spread(leaves.new(32), y.shape, 1))) == 1
+
+
+def test_adam_is_one_kernel_per_parameter() -> None:
+    leaves = Leaves()
+    step = leaves.new()
+    outputs = []
+    for shape in ((300, 20), (40, 50), (777,)):
+        outputs += net.adam(*[leaves.new(*shape) for _ in range(4)], step)
+
+    assert count(*outputs) == 3
+
+
+def test_small_vectors_of_one_size_share_a_kernel() -> None:
+    leaves = Leaves()
+
+    assert count(*[leaves.new(32) * float(i) for i in range(8)]) == 1
+
+
+def test_two_matrix_products_are_two_kernels() -> None:
+    leaves = Leaves()
+    x, v, w = (leaves.new(64, 64) for _ in range(3))
+
+    assert count(relu(matmul(matmul(x, v), w))) == 2
+
+
+def test_heavy_operand_of_a_contraction_is_stored_once() -> None:
+    leaves = Leaves()
+    x, w = leaves.new(512, 512), leaves.new(512, 512)
+    plan, reasons = explain([matmul(x.exp(), w)])
+
+    assert len(plan.launches) == 2
+    assert "operand of a contraction" in reasons[0].reasons[0]
+
+
+def test_relu_of_a_convolution_is_stored_alone() -> None:
+    """The mask of the backward pass comes from the result: the sum before it is not kept."""
+    leaves = Leaves()
+    x, w, b = leaves.new(16, 8, 24, 24), leaves.new(16, 8, 3, 3), leaves.new(16)
+    y = relu(conv2d(x, w) + spread(b, (16, 16, 22, 22), 1))
+    z = conv2d(y, leaves.new(16, 16, 3, 3))
+    grads = gradient([z], [leaves.new(*z.shape)], [w, b])
+
+    plan = schedule([each for each in grads if each is not None])
+
+    image = 16 * 16 * 22 * 22
+    assert sum(m.size == image for m in plan.memory if m.role is Role.TEMPORARY) == 2  # y and dy
+
+
+def test_no_convolution_stores_its_windows() -> None:
+    plan = schedule(net.mnist_step(64))
+
+    largest = max(m.size for m in plan.memory if m.role is Role.TEMPORARY)
+    assert largest <= 64 * 32 * 24 * 24
+
+
+def test_mnist_training_step_has_few_kernels() -> None:
+    assert len(schedule(net.mnist_step(512)).launches) <= 45
+
+
+def test_indices_of_a_training_step_have_no_division() -> None:
+    plan = schedule(net.mnist_step(512))
+
+    for launch in plan.launches:
+        for node in launch.kernel.nodes():
+            if node.dtype.name == "index":
+                assert node.op not in (ops.FLOORDIV, ops.FLOORMOD, ops.TRUNCDIV, ops.TRUNCMOD)
+
+
+def test_long_reductions_go_in_two_stages() -> None:
+    plan = schedule([tensor.reduce(Leaves().new(4096, 4096), ops.ADD, (0, 1))])
+
+    assert len(plan.launches) == 2
+    assert stored_bytes(plan) <= 4096 * 4
+
+
+def test_equal_layers_are_equal_kernels() -> None:
+    leaves = Leaves()
+    x = leaves.new(128, 256)
+    for _ in range(6):
+        x = net.layer_norm(x, leaves.new(256), leaves.new(256))
+        x = relu(matmul(x, leaves.new(256, 256)) + spread(leaves.new(256), (128, 256), 1))
+
+    kernels = [launch.kernel for launch in schedule([x]).launches]
+
+    assert len(kernels) == 12
+    assert len({(kernel.stores, kernel.order) for kernel in kernels}) == 2
+
+
+def test_the_same_graph_gives_the_same_plan() -> None:
+    assert schedule(net.mnist_step(32)) == schedule(net.mnist_step(32))
+
+
+def test_equal_output_nodes_share_memory() -> None:
+    x = Leaves().new(10)
+
+    plan = schedule([x + 1.0, x + 1.0, x])
+
+    assert len(plan.launches) == 1
+    assert plan.outputs[0] == plan.outputs[1]
+    assert plan.memory[plan.outputs[2]].role is Role.INPUT
+
+
+def test_a_reshaped_output_is_not_copied() -> None:
+    x = Leaves().new(4, 6)
+
+    plan = schedule([tensor.reshape(x * 2.0, (24,)), x * 2.0, tensor.reshape(x, (3, 8))])
+
+    assert len(plan.launches) == 1
+    assert plan.outputs[0] == plan.outputs[1]
+
+
+def test_gates_do_not_leak() -> None:
+    """0 * inf beside a padded value is NaN only where the graph says so."""
+    leaves = Leaves()
+    x, y = leaves.new(4), leaves.new(6)
+    inner = tensor.pad(x, ((1, 1, 0),)) * y
+    outer = tensor.reduce(tensor.pad(inner, ((0, 2, 0),)), ops.MAXIMUM, (0,))
+    arrays = {
+        x: np.array([1, 2, np.inf, 4], np.float32),
+        y: np.array([np.inf, 1, 1, 1, 1, 1], np.float32),
+    }
+
+    check([inner, outer], arrays)
+
+
+def test_kernels_know_the_lines_of_the_program() -> None:
+    x = Leaves().new(77)
+    y = x * 3.25
+    y.origin = "model.py:7"
+
+    [launch] = schedule([y]).launches
+
+    assert launch.lines == ("model.py:7",)
+
+
+def test_every_launch_has_a_reason() -> None:
+    plan, reasons = explain(net.mnist_step(16))
+
+    assert len(plan.launches) == len(reasons)
+    assert all(reason.stores and all(reason.reasons) for reason in reasons)
+
+
+def test_a_constant_needs_no_input() -> None:
+    plan = schedule([tensor.full(2.5, float32, (3, 4)), const(1, int32)])
+
+    assert [launch.memory for launch in plan.launches] == [(0,), (1,)]
+
+
+def test_variables_are_values() -> None:
+    from inkle.ir.node import intern
+
+    n = intern(forms.VARIABLE, int32, (), ("n", 0, 9), ())
+
+    [launch] = schedule([n + 1]).launches
+
+    assert n in launch.kernel.nodes()

@@ -1,0 +1,48 @@
+"""Random graphs: a schedule, run on the reference interpreter, computes what the graph means."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inkle.ir.dtype import DType, float32, int32
+from tests.schedule.graphs import arrays_for, random_graph
+from tests.schedule.running import FACTS, Facts, check
+
+
+@given(st.data(), st.sampled_from([int32, float32]), st.sampled_from(FACTS))
+def test_schedules_mean_what_their_graph_means(
+    data: st.DataObject, dtype: DType, facts: Facts
+) -> None:
+    outputs = random_graph(lambda n: data.draw(st.integers(0, n - 1)), dtype)
+
+    check(outputs, arrays_for(outputs, 0), facts)
+
+
+@pytest.mark.parametrize("block", range(8))
+def test_many_random_graphs(block: int) -> None:
+    for seed in range(block * 40, block * 40 + 40):
+        run_seed(seed, 8)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("block", range(40))
+def test_large_random_graphs(block: int) -> None:
+    for seed in range(10_000 + block * 100, 10_100 + block * 100):
+        run_seed(seed, 18)
+
+
+# Seeds that found mistakes: an exact quotient without its gate; a scatter with an axis that nothing
+# depends on; two computed coordinates that turn out to be one value; a coordinate that covers nothing.
+@pytest.mark.parametrize(("seed", "size"), [(107, 8), (10655, 16), (32578, 16), (21700, 16)])
+def test_graphs_that_once_failed(seed: int, size: int) -> None:
+    run_seed(seed, size)
+
+
+def run_seed(seed: int, size: int) -> None:
+    rng = random.Random(seed)
+    outputs = random_graph(rng.randrange, float32 if seed % 3 == 0 else int32, size)
+    check(outputs, arrays_for(outputs, seed), FACTS[seed % len(FACTS)])
