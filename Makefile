@@ -27,7 +27,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 	@echo 'variables: PYTHON=python3.12 PIP_ARGS=... TORCH=1 JOBS=4 ARGS=...; the Makefile says more'
 
-demo: data ## train a convolutional network on MNIST, and look at the result
+demo: $(call stamp,demo) data ## train a convolutional network on MNIST, and look at the result
 	@$(RUN) examples/mnist.py $(ARGS)
 
 data: $(call stamp,runtime) ## fetch the data sets

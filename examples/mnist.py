@@ -135,3 +135,5 @@ if __name__ == "__main__":
         main()
     except (InkleError, OSError) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("stopped; nothing was saved")

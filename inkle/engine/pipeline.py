@@ -12,7 +12,7 @@ from functools import cache
 from typing import TypeVar
 
 from inkle import config
-from inkle.errors import CompileError, InternalError
+from inkle.errors import CompileError, InternalError, SpecError
 from inkle.ir import forms, spec
 from inkle.ir.loop import Kernel
 from inkle.ir.node import Node
@@ -123,7 +123,18 @@ def lower(kernel: Kernel, machine: Machine) -> Kernel:
         kernel = step(kernel, machine)
         TIMES.add(name, time.perf_counter() - start)
         spec.verify(kernel, after=name)
+    if config.get("INKLE_CHECK"):
+        _require_proofs(kernel)
     return kernel
+
+
+def _require_proofs(kernel: Kernel) -> None:
+    """Raise SpecError unless every access of a scheduled kernel is proved to be in bounds."""
+    from inkle.check.accesses import prove_in_bounds  # noqa: PLC0415  (loads Z3: checked mode only)
+
+    unproved = prove_in_bounds(kernel)
+    if unproved:
+        raise SpecError("; ".join(map(str, unproved)))
 
 
 def to_source(kernel: Kernel, machine: Machine) -> tuple[str, str, Program, Kernel]:

@@ -19,6 +19,8 @@ class Kind(Enum):
     INDEX = "index"
     VOID = "void"
 
+    __hash__ = object.__hash__  # members are singletons; Enum's own hash is a call in Python
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DType:

@@ -144,6 +144,7 @@ class _Run:
         self.done: dict[Node, Node] = dict(fixed or {})
         self.inner: dict[Node, Node] = {}  # nodes inside nests: their sources replaced, no more
         self.inside: set[Node] = set()
+        self.outside: set[Node] = set()
         self.roots: Sequence[Node] = ()
         self.limit = _FREE
         self.busy: dict[Node, str] = {}  # nodes whose replacement is under way, and by which rule
@@ -160,7 +161,7 @@ class _Run:
                 if found is not None:
                     done[root] = found
         self.roots = [root for root in roots if root not in done]
-        self.inside = self._find_inside()
+        self._find_inside()
         # (node, None): rewrite it. (node, other): `other` has become its replacement.
         stack: list[_Task] = [(root, None) for root in reversed(self.roots)]
         while stack:
@@ -189,13 +190,13 @@ class _Run:
         if self.shared:
             rules.remember(done)
 
-    def _find_inside(self) -> set[Node]:
-        """Return the nodes all of whose users belong to the same nest as they do."""
+    def _find_inside(self) -> None:
+        """Fill `inside`: the nodes all of whose users belong to the same nest as they do."""
         nest_of = self.rules.nest_of
         if nest_of is None:
-            return set()
-        inside: set[Node] = set()
-        outside = set(self.roots)
+            return
+        inside, outside = self.inside, self.outside
+        outside.update(self.roots)
         for node in toposort(self.roots):
             nest = nest_of(node)
             for source in node.src:
@@ -203,7 +204,22 @@ class _Run:
                     inside.add(source)
                 else:
                     outside.add(source)
-        return inside - outside
+        inside -= outside
+
+    def _find_inside_of(self, result: Node) -> None:
+        """Add to `inside` what a replacement holds of the nest at whose top it stands."""
+        self.inside.discard(result)
+        nest_of = self.rules.nest_of
+        nest = nest_of(result) if nest_of is not None else None
+        if nest is None:
+            return
+        assert nest_of is not None
+        stack = list(result.src)
+        while stack:
+            node = stack.pop()
+            if node not in self.done and node not in self.outside and nest_of(node) is nest:
+                self.inside.add(node)
+                stack.extend(node.src)
 
     def _missing(self, node: Node) -> list[_Task]:
         """Return the sources of `node` that must be rewritten first."""
@@ -220,6 +236,7 @@ class _Run:
                 nest = nest_of(source)
                 if nest_of(node) is not nest:
                     inside.discard(source)  # a replacement uses it on its own after all
+                    self.outside.add(source)
                 elif source in self.inner:
                     continue
             missing.append((source, None))
@@ -254,7 +271,7 @@ class _Run:
         stack.append((node, result))
         if new is not node:
             stack.append((new, result))
-        self.inside.discard(result)
+        self._find_inside_of(result)
         stack.append((result, None))
 
     def _with_new_sources(self, node: Node) -> Node:

@@ -22,7 +22,7 @@ from inkle.rewrite.affine import Affine as Sum
 from inkle.rewrite.known import Known
 from inkle.rules import index_compare
 from inkle.schedule.arrange import Arranger
-from inkle.schedule.gate import joined, tested
+from inkle.schedule.gate import joined, simplified
 from inkle.schedule.index import (
     Affine,
     Computed,
@@ -227,7 +227,7 @@ class Builder:
             if condition in self._settled:
                 continue
             value, modulus = condition
-            holds = tested(Condition(self._final(value), modulus))
+            holds = simplified(Condition(self._final(value), modulus))
             if holds is True:
                 continue
             part = const(False, bool_) if holds is False else self._condition(holds)

@@ -56,6 +56,7 @@ HEAVY: dict[Op, float] = {
     30.0, ops.ACOSH: 30.0, ops.ATANH: 30.0, ops.ERF: 25.0, ops.ERFC: 35.0, ops.POW: 45.0,
 }  # fmt: skip
 LIMIT = 1e12
+MOST_REPEATED = 32.0  # arithmetic operations that are worth a store and two loads
 MOST_CARRIED = 3  # contractions that meet in one expression
 MOST_LEAVES = 24  # told apart in one expression
 
@@ -100,10 +101,16 @@ def reduced_extent(node: Node) -> int:
 def work_of(order: Sequence[Node], stored: Collection[Node]) -> dict[Node, Work]:
     """Return the work of every node (`order`: sources first).
 
-    Reductions, scatters, updates and what is in `stored` count as stored.
+    Reductions, scatters, updates and what is in `stored` count as stored; so does what is used
+    twice and takes so much work that it probably will be.
     """
+    users = users_of(order)
     found: dict[Node, Work] = {}
     for node in order:
+        flops = max([found[source].flops for source in node.src], default=0.0)
+        if flops > MOST_REPEATED and users.get(node, 0) > 1 and node.dtype.bits:
+            found[node] = Work(0.0, frozenset((node,)), bytes_of(node))
+            continue
         op = node.op
         if op in (forms.CONST, forms.ARANGE, forms.VARIABLE):
             found[node] = NO_WORK
@@ -120,6 +127,15 @@ def work_of(order: Sequence[Node], stored: Collection[Node]) -> dict[Node, Work]
         else:
             found[node] = Work(0.0, frozenset((node,)), bytes_of(node))
     return found
+
+
+def users_of(order: Sequence[Node]) -> dict[Node, int]:
+    """Return how many nodes use each node that is used."""
+    users: dict[Node, int] = {}
+    for node in order:
+        for source in set(node.src):
+            users[source] = users.get(source, 0) + 1
+    return users
 
 
 def work_here(node: Node, found: dict[Node, Work]) -> Work:
@@ -146,10 +162,9 @@ def carried(order: Sequence[Node], contractions: set[Node], outputs: set[Node]) 
     takes as much memory as the node itself. Relu of a convolution plus a bias is one, although the
     sum is used twice: in the comparison and in the selection.
     """
-    users = dict.fromkeys(outputs, 1)
-    for node in order:
-        for source in set(node.src):
-            users[source] = users.get(source, 0) + 1
+    users = users_of(order)
+    for node in outputs:
+        users[node] = users.get(node, 0) + 1
     below: dict[Node, tuple[Node, ...]] = {}  # contractions whose results a node carries
     uses: dict[Node, int] = {}  # of a contraction: of its result and of what carries it
     found: set[Node] = set()

@@ -1,6 +1,6 @@
 """Gates: where an element exists, as conditions on indices.
 
-`tested` decides a condition by bounds or makes it simpler, `joined` puts gates together, `within`
+`simplified` decides a condition by bounds or makes it simpler, `joined` puts gates together, `within`
 says that a coordinate lies on its axis, and `needed` keeps what a read needs to stay inside its
 memory.
 """
@@ -24,7 +24,7 @@ from inkle.schedule.index import (
 )
 
 
-def tested(condition: Condition) -> bool | Condition:
+def simplified(condition: Condition) -> bool | Condition:
     """Return whether a condition is certainly true or false, or the condition, made simpler."""
     value, modulus = condition
     low, high = bounds(value)
@@ -36,7 +36,7 @@ def tested(condition: Condition) -> bool | Condition:
         low, high = bounds(value)
         first, last = -(-low // modulus), high // modulus
         if first == last:
-            return tested(Condition(shift(value, -first * modulus), 0))
+            return simplified(Condition(shift(value, -first * modulus), 0))
         return False if first > last else Condition(value, modulus)
     if low == high == 0:
         return True
@@ -111,7 +111,7 @@ def all_of(conditions: Sequence[Condition]) -> Gate | None:
     """Return the conditions that are not certain; None if one never holds."""
     gate: Gate = ()
     for condition in conditions:
-        holds = tested(condition)
+        holds = simplified(condition)
         if holds is False:
             return None
         if holds is not True:

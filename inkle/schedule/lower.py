@@ -175,12 +175,8 @@ class Planner:
             others = {each.nest for each in demands if each is not demand}
             if not nest.is_open or nest in others or not demand.covers() or is_large(nest):
                 continue
-            if node.op is forms.REDUCE:
-                if self.placer.is_contraction(node):
-                    if not self.placer.is_epilogue(demand):
-                        continue
-                elif self.placer.why_not_here(demand) is not None:
-                    continue
+            if not self.placer.fits_here(demand):
+                continue
             if writer is not None:
                 others.add(writer)
             if not self.reaches(nest, others):

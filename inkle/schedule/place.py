@@ -175,6 +175,13 @@ class Placer:
         points = [prod([loop.extent for loop in d.depends_on()]) / d.share for d in demands]
         return all(each <= most for each in points)
 
+    def fits_here(self, demand: Demand) -> bool:
+        """Whether the nest of `demand` can compute the value, contractions and rows included."""
+        node = demand.node
+        if node in self._carried or (node.op is forms.REDUCE and self.is_contraction(node)):
+            return self.is_epilogue(demand)
+        return node.op is not forms.REDUCE or self.why_not_here(demand) is None
+
     @staticmethod
     def is_epilogue(demand: Demand) -> bool:
         """Whether a contraction can be the only reduction of its nest, all else pointwise."""

@@ -59,6 +59,18 @@ def elu(x: Node, alpha: float) -> Node:
     return negative.where(negative.where(x, 0).expm1() * alpha, x)
 
 
+def mish(x: Node) -> Node:
+    """Return x * tanh(log(1 + e)) = x * n / (n + 2) with e = exp(x) and n = e * (e + 2).
+
+    For large x, where the quotient rounds to 1, it is x itself; n would overflow.
+    """
+    large = x > (5.0 if x.dtype is float16 else 20.0)
+    small = large.where(0, x)
+    e = small.exp()
+    n = e * (e + 2)
+    return large.where(x, small * n / (n + 2))
+
+
 class Activations(Functions):
     """Mixin of activation functions."""
 
@@ -123,8 +135,7 @@ class Activations(Functions):
 
     def mish(self) -> Self:
         """Return x * tanh(softplus(x))."""
-        x = self._float()
-        return self._new(x * softplus(x).tanh())
+        return self._new(mish(self._float()))
 
     def softplus(self, beta: float = 1.0, threshold: float = 20.0) -> Self:
         """Return log(1 + exp(beta x)) / beta, and x itself where beta x exceeds `threshold`."""

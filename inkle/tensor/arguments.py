@@ -16,6 +16,8 @@ ShapeLike = int | Sequence[int]
 
 def as_int(value: SupportsIndex, what: str) -> int:
     """Return `value` as a Python integer (NumPy's integers count, floats and bools do not)."""
+    if type(value) is int:
+        return value
     if isinstance(value, bool):
         raise DTypeError(f"{what} must be an integer, got {value}")
     try:
@@ -65,11 +67,11 @@ def check_shape(args: tuple[Any, ...], what: str) -> Shape:
 
 def fill_in(shape: Shape, old: Shape, what: str) -> Shape:
     """Return `shape` with its one -1 replaced by the size that keeps the number of elements."""
-    unknown = shape.count(-1)
-    if any(n < -1 for n in shape) or unknown > 1:
-        raise ShapeError(f"{what}: sizes must be >= 0, at most one -1; got {shape}")
-    if not unknown:
+    if not shape or min(shape) >= 0:
         return shape
+    unknown = shape.count(-1)
+    if min(shape) < -1 or unknown > 1:
+        raise ShapeError(f"{what}: sizes must be >= 0, at most one -1; got {shape}")
     known = prod(n for n in shape if n != -1)
     total = prod(old)
     if known == 0 or total % known:

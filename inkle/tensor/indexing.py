@@ -33,6 +33,8 @@ MASK_HELP = (
     "index with integers"
 )
 
+ALL = slice(None)  # by identity: an axis that nobody mentioned
+
 
 @dataclass(slots=True)
 class Selection:
@@ -151,16 +153,7 @@ def _fits(given: DType, dtype: DType) -> bool:
 def parse(index: Any, x: Movement) -> Selection:
     """Take an index of tensor `x` apart, checking every entry against its axis."""
     shape = x.shape
-    entries = list(index) if isinstance(index, tuple) else [index]
-    used = sum(each is not None and each is not Ellipsis for each in entries)
-    dots = [i for i, each in enumerate(entries) if each is Ellipsis]
-    if len(dots) > 1:
-        raise IndexRangeError("an index may hold one Ellipsis (...), got two")
-    if used > len(shape):
-        raise IndexRangeError(f"{used} indices are too many for a tensor of shape {shape}")
-    at = dots[0] if dots else len(entries)
-    entries[at : at + 1] = [slice(None)] * (len(shape) - used)
-
+    entries = _full_entries(list(index) if isinstance(index, tuple) else [index], shape)
     ranges: list[Slice] = []
     flipped: list[int] = []
     kept: list[int] = []  # shape after slicing, without axes that integers selected
@@ -172,6 +165,10 @@ def parse(index: Any, x: Movement) -> Selection:
             kept.append(1)
             continue
         n = shape[axis]
+        if each is ALL:
+            ranges.append((0, n, 1))
+            kept.append(n)
+            continue
         if isinstance(each, slice):
             each_range, backwards = _range(each, n)
             ranges.append(each_range)
@@ -193,6 +190,23 @@ def parse(index: Any, x: Movement) -> Selection:
     return Selection((*steps, (forms.RESHAPE, tuple(kept))), axes, indices)
 
 
+def _full_entries(entries: list[Any], shape: Shape) -> list[Any]:
+    """Return one entry per axis (and per new axis): Ellipsis and what is missing become ALL."""
+    used, dots = 0, []
+    for i, each in enumerate(entries):
+        if each is Ellipsis:
+            dots.append(i)
+        elif each is not None:
+            used += 1
+    if len(dots) > 1:
+        raise IndexRangeError("an index may hold one Ellipsis (...), got two")
+    if used > len(shape):
+        raise IndexRangeError(f"{used} indices are too many for a tensor of shape {shape}")
+    at = dots[0] if dots else len(entries)
+    entries[at : at + 1] = [ALL] * (len(shape) - used)
+    return entries
+
+
 def _range(each: slice, n: int) -> tuple[Slice, bool]:
     """Return a slice of an axis of `n` with a positive step, and whether to reverse it."""
     try:
@@ -210,6 +224,8 @@ def _range(each: slice, n: int) -> tuple[Slice, bool]:
 
 def _index_node(each: Any, n: int, axis: int, x: Movement) -> int | Node:
     """Return one entry as a position counted from the front, or as an integer node."""
+    if type(each) is int and -n <= each < n:
+        return each % n
     if isinstance(each, (bool, np.bool_)):
         raise DTypeError(f"index of axis {axis} is a bool; {MASK_HELP}")
     if isinstance(each, Core):

@@ -27,7 +27,7 @@ from inkle.tensor.arguments import (
     flatten_args,
 )
 from inkle.tensor.base import meet
-from inkle.tensor.origin import user_line
+from inkle.tensor.origin import stamp, user_line
 from inkle.tensor.views import Step, View, apply_step
 
 Widths = Sequence[int] | Sequence[tuple[int, int] | None]
@@ -40,20 +40,19 @@ class Movement(Activations):
 
     def _moved(self, *steps: Step) -> Self:
         """Return the view that `steps` make of this tensor."""
-        node = self.node
-        done: tuple[Step, ...] = ()
+        start = node = self.node
         for step in steps:
-            moved = apply_step(node, step)
-            if moved is not node:
-                node, done = moved, (*done, step)
-        if not done:
+            node = apply_step(node, step)
+        if node is start:
             return self
-        view = self._view
+        line = user_line()
+        stamp(node, line)
+        storage, view = self._storage, self._view
         if view is None:
-            view = View(self._storage, self._storage.peek(), self.node, done, user_line())
+            view = View(storage, storage.peek(), start, steps, line)
         else:
-            view = View(view.base, view.version, view.source, view.steps + done, user_line())
-        return self._of(node, self._storage.device, view)
+            view = View(view.base, view.version, view.source, view.steps + steps, line)
+        return self._of(node, storage.device, view)
 
     # --- shape ------------------------------------------------------------------------------------
 

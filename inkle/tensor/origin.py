@@ -36,15 +36,14 @@ def user_line() -> str:
     return line
 
 
-def stamp(node: Node) -> None:
+def stamp(node: Node, line: str | None = None) -> None:
     """Label `node`, and the unlabelled nodes it was just built from, with the user's line."""
     if node.origin is not None or not node.src:
         return
-    line = user_line()
-    node.origin = line
-    stack = list(node.src)
+    node.origin = line = line or user_line()
+    stack = [source for source in node.src if source.origin is None and source.src]
     while stack:
         source = stack.pop()
-        if source.origin is None and source.src:
+        if source.origin is None:
             source.origin = line
-            stack.extend(source.src)
+            stack.extend([each for each in source.src if each.origin is None and each.src])

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from inkle.engine.storage import Storage, realized
@@ -28,7 +27,6 @@ Region = tuple[Slice, ...]
 written_at: weakref.WeakKeyDictionary[Storage, str] = weakref.WeakKeyDictionary()
 
 
-@dataclass(frozen=True, slots=True)
 class View:
     """Where a tensor was cut out of.
 
@@ -40,11 +38,13 @@ class View:
         line: the user's line that took the view.
     """
 
-    base: Storage
-    version: Node
-    source: Node
-    steps: tuple[Step, ...]
-    line: str
+    __slots__ = ("base", "version", "source", "steps", "line")  # one per view: kept cheap to make
+
+    def __init__(
+        self, base: Storage, version: Node, source: Node, steps: tuple[Step, ...], line: str
+    ) -> None:
+        self.base, self.version, self.source = base, version, source
+        self.steps, self.line = steps, line
 
     def check_current(self, line: str) -> None:
         """Raise MutationError if the base has been written to since the view was taken."""

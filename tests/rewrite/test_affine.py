@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from inkle.ir.dtype import index
 from inkle.ir.loop import range_
 from inkle.ir.node import const
@@ -48,6 +50,7 @@ def test_sums_can_be_added_scaled_and_divided():
     assert Affine({}, 0).node() is const(0, index)
 
 
+@pytest.mark.slow
 def test_digests_are_the_same_in_every_process():
     text = "from inkle.ir.loop import range_; from inkle.rewrite.affine import digest; "
     text += "print(digest(range_(0, 6) // 4 + range_(1, 4)))"

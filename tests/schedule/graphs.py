@@ -256,9 +256,7 @@ def random_graph(pick: Pick, dtype: DType = int32, size: int = 8) -> list[Node]:
     for _ in range(1 + pick(size)):
         growing.step()
     outputs = [growing.pool[-1]]
-    for _ in range(pick(3)):
-        outputs.append(growing.any())
-    return outputs
+    return outputs + [growing.any() for _ in range(pick(3))]
 
 
 def arrays_for(outputs: list[Node], seed: int) -> dict[Node, np.ndarray]:

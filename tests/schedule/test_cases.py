@@ -1,4 +1,4 @@
-"""The kernels of the main cases, as text. `pytest --update-cases` rewrites them; review the diff."""
+"""The kernels of the main cases, as text. `pytest --update-cases` rewrites them."""
 
 from __future__ import annotations
 

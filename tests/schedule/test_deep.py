@@ -56,7 +56,8 @@ def writes(y: Node, i: int) -> Node:
     ("step", "length", "most"),
     [
         (pointwise, 10_000, 60), (movement, 3_000, 1), (reshapes, 300, 160), (inputs, 3_000, 300),
-        (branches, 3_000, 100), (products, 1_500, 1_500), (rows, 1_000, 2_000), (writes, 2_000, 2_001),
+        (branches, 3_000, 120), (products, 1_500, 1_500), (rows, 1_000, 2_000),
+        (writes, 2_000, 2_001),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )  # fmt: skip

@@ -16,6 +16,7 @@ SOME = tensor.param(1, float32, (2, 3))
 IDS = tensor.param(2, int32, (2, 3))
 NO_IDS = tensor.param(3, int32, (0, 3))
 WIDE = tensor.param(4, float32, (3, 0))
+NO_ROWS = tensor.param(5, float32, (0, 3))
 
 GRAPHS: dict[str, Node] = {
     "pointwise": NONE * 2.0 + NONE,
@@ -42,7 +43,7 @@ GRAPHS: dict[str, Node] = {
     "scatter into nothing": tensor.scatter(NONE, SOME, [IDS], (-1, 1), ops.ADD),
     "cat": tensor.cat([NONE, SOME, NONE], 0),
     "cat of nothing": tensor.cat([NONE, NONE], 0),
-    "update with nothing": tensor.update(SOME, tensor.param(5, float32, (0, 3)), ((1, 1, 1), (0, 3, 1))),
+    "update with nothing": tensor.update(SOME, NO_ROWS, ((1, 1, 1), (0, 3, 1))),
     "update of nothing": tensor.update(NONE, NONE, ((0, 0, 1), (0, 3, 1))),
     "contiguous": tensor.contiguous(NONE + 1.0),
     "used again": tensor.pad(NONE + 1.0, ((1, 1, 0), (0, 0, 0))) + SOME,
@@ -54,7 +55,7 @@ GRAPHS: dict[str, Node] = {
 @pytest.mark.parametrize("name", GRAPHS)
 def test_empty_axes(name: str) -> None:
     node = GRAPHS[name]
-    leaves = (NONE, SOME, IDS, NO_IDS, WIDE, tensor.param(5, float32, (0, 3)))
+    leaves = (NONE, SOME, IDS, NO_IDS, WIDE, NO_ROWS)
     arrays = {
         leaf: np.ones(leaf.shape, np.int32 if leaf.dtype is int32 else np.float32)
         for leaf in leaves

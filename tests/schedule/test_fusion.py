@@ -8,7 +8,7 @@ import pytest
 from inkle.autodiff.reverse import gradient
 from inkle.ir import forms, ops, tensor
 from inkle.ir.dtype import float32, int32
-from inkle.ir.node import Node, const
+from inkle.ir.node import Node, const, intern
 from inkle.ir.plan import Plan, Role
 from inkle.schedule import explain, schedule
 from tests.schedule import networks as net
@@ -96,8 +96,9 @@ def test_relu_of_a_convolution_is_stored_alone() -> None:
     leaves = Leaves()
     x, w, b = leaves.new(16, 8, 24, 24), leaves.new(16, 8, 3, 3), leaves.new(16)
     y = relu(conv2d(x, w) + spread(b, (16, 16, 22, 22), 1))
-    z = conv2d(y, leaves.new(16, 16, 3, 3))
-    grads = gradient([z], [leaves.new(*z.shape)], [w, b])
+    v = leaves.new(16, 16, 3, 3)
+    z = conv2d(y, v)
+    grads = gradient([z], [leaves.new(*z.shape)], [w, b, v])
 
     plan = schedule([each for each in grads if each is not None])
 
@@ -206,8 +207,6 @@ def test_a_constant_needs_no_input() -> None:
 
 
 def test_variables_are_values() -> None:
-    from inkle.ir.node import intern
-
     n = intern(forms.VARIABLE, int32, (), ("n", 0, 9), ())
 
     [launch] = schedule([n + 1]).launches

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inkle.schedule.gate import joined, needed, tested, within
+from inkle.schedule.gate import joined, needed, simplified, within
 from inkle.schedule.index import (
     ZERO,
     Affine,
@@ -118,7 +118,7 @@ def test_replacing_a_loop_is_substitution(a: Affine, new: Affine, which: int) ->
 
 
 @given(indices(), st.one_of(st.none(), st.integers(0, 8)))
-def test_tested_conditions_mean_the_same(a: Affine, modulus: int | None) -> None:
+def test_simplified_conditions_mean_the_same(a: Affine, modulus: int | None) -> None:
     def holds(condition: Condition, point: dict[Loop, int]) -> bool:
         x = value(condition.value, point)
         if condition.modulus is None:
@@ -126,7 +126,7 @@ def test_tested_conditions_mean_the_same(a: Affine, modulus: int | None) -> None
         return x % condition.modulus == 0 if condition.modulus else x == 0
 
     condition = Condition(a, modulus)
-    found = tested(condition)
+    found = simplified(condition)
 
     for point in points():
         expected = holds(condition, point)

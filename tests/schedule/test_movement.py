@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inkle.check.reference import evaluate
 from inkle.ir import tensor
 from inkle.ir.dtype import int32
 from inkle.schedule.index import Loop, single
@@ -86,8 +87,6 @@ X = tensor.param(0, int32, (3, 4))
     ids=lambda node: node.op.name,
 )
 def test_movement_reads_what_numpy_moves(node: tensor.Node) -> None:
-    from inkle.check.reference import evaluate
-
     source = node.src[0]
     data = np.arange(1, prod(source.shape) + 1, dtype=np.int32).reshape(source.shape)
     leaf = node

@@ -36,7 +36,7 @@ def test_large_random_graphs(block: int) -> None:
 
 
 # Seeds that found mistakes: an exact quotient without its gate; a scatter with an axis that nothing
-# depends on; two computed coordinates that turn out to be one value; a coordinate that covers nothing.
+# depends on; two computed coordinates that turn out to be one value; a coordinate beside no loop.
 @pytest.mark.parametrize(("seed", "size"), [(107, 8), (10655, 16), (32578, 16), (21700, 16)])
 def test_graphs_that_once_failed(seed: int, size: int) -> None:
     run_seed(seed, size)
