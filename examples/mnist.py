@@ -10,6 +10,7 @@ mnist.png, a picture of the training and of the worst mistakes.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -60,7 +61,8 @@ def main() -> None:
     weights, picture = options.out / "mnist.safetensors", options.out / "mnist.png"
     nn.state.safe_save(nn.state.get_state_dict(network), weights)
     draw(losses, accuracies, probabilities, data).savefig(picture)
-    print(f"wrote {weights} and {picture}; python examples/classify_digit.py PICTURE reads a digit")
+    reader = f"{os.path.relpath(sys.executable)} examples/classify_digit.py"
+    print(f"wrote {picture} and {weights}\nnext: {reader} PICTURE --weights {weights}")
 
 
 def train(

@@ -80,13 +80,15 @@ def timed(name: str, action: Callable[[], Result]) -> Result:
 
 
 @cache
-def _machine(target: Target, threads: int) -> Machine:
+def machine_of(target: Target, threads: int) -> Machine:
+    """Return what the choice of a schedule may count on for `target`."""
     return Machine(
         vector_bytes=target.vector_bytes,
         registers=target.vector_registers,
         threads=threads,
         stage_bytes=min(512 * 1024, max(128 * 1024, target.l2_bytes // 2)),
         masks=target.vector_bytes == 64,
+        fused=target.fused,
     )
 
 
@@ -140,7 +142,7 @@ def _require_proofs(kernel: Kernel) -> None:
 def to_source(kernel: Kernel, machine: Machine) -> tuple[str, str, Program, Kernel]:
     """Return (name, text, program, scheduled kernel) of a kernel."""
     scheduled = lower(kernel, machine)
-    program = timed("linearize", lambda: linearize(scheduled))
+    program = timed("linearize", lambda: linearize(scheduled, fused=machine.fused))
     text = timed("render", lambda: render_llvm(program, "KERNEL"))
     name = "k" + hashlib.sha256(text.encode()).hexdigest()[:16]
     return name, text.replace("@KERNEL", f"@{name}"), program, scheduled
@@ -174,7 +176,7 @@ def _compile(kernel: Kernel, target: Target, threads: int) -> Compiled:
 
 
 def _build(kernel: Kernel, target: Target, threads: int) -> Compiled:
-    name, text, program, scheduled = to_source(kernel, _machine(target, threads))
+    name, text, program, scheduled = to_source(kernel, machine_of(target, threads))
     _dump(name, scheduled, text)
     device = _device(target)
     built = timed("native code", lambda: device.compile(text, name))

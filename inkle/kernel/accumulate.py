@@ -48,7 +48,8 @@ class Tile:
         gate, body = self._gated()
         scope = self.owner.innermost
         dtype, lanes = self.node.dtype, self.lanes
-        if self.op is ops.ADD and dtype.is_float and body.op is ops.MUL:
+        fused = self.owner.fused and self.op is ops.ADD
+        if fused and dtype.is_float and body.op is ops.MUL:
             factors = [self._operand(source, point) for source in body.src]
             new = Value(ops.FMA, dtype, lanes, (*factors, old))
         else:

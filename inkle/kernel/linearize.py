@@ -60,8 +60,9 @@ class Shape:
 class Linearizer:
     """Turns one kernel into a program; see the module's docstring."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, *, fused: bool) -> None:
         self._kernel = kernel
+        self.fused = fused
         self._rank = {r: i for i, r in enumerate(kernel.order)}
         self._shapes: dict[frozenset[Node], Shape] = {}
         self._scopes = [Scope([], None)]
@@ -71,6 +72,7 @@ class Linearizer:
         self._reduces = [n for n in self._nodes if n.op is forms.REDUCE]
         self._below: dict[Node, set[Node]] = {}
         self._home: dict[Value, Scope] = {}
+        self._affines: dict[tuple[Node, Node | None], Any] = {}
 
     def run(self) -> Program:
         """Return the program."""
@@ -333,27 +335,39 @@ class Linearizer:
         return self.emit(self._home.get(value, scope), "splat", value.dtype, lanes, (value,))
 
     def _address(self, at: Node, point: Point, lane: Node | None) -> tuple[Value, int | None]:
-        """Return (scalar index, distance between lanes) or (vector of indices, None)."""
-        step = 0
-        if lane is not None and lane in at.ranges:
-            found = coefficient(at, lane)
-            if found is None:
-                return self.value(at, point), None
-            at, step = without(at, lane), found
-        return self._place(at, point), step
+        """Return (scalar index, distance between lanes) or (vector of indices, None).
 
-    def _place(self, at: Node, point: Point) -> Value:
-        """Return a scalar index as a base that all points of a tile share, and a constant."""
+        A scalar index is a base that all points of a tile share, and a constant.
+        """
+        base, stride, steps = self._affine(at, lane)
+        if stride is None:
+            return self.value(at, point), None
         offset = 0
-        for r in self.shape_of(at).unroll:
-            step = coefficient(at, r)
-            if step is not None:
-                at, offset = without(at, r), offset + step * point[r]
-        base = self.value(at, point)
-        if not offset:
-            return base
-        constant = self.literal(offset, index)
-        return self.emit(self._scope_of(self.shape_of(at)), ops.ADD, index, 1, (base, constant))
+        for r, step in steps:
+            offset += step * point[r]
+        where = self.value(base, point)
+        if offset:
+            constant = self.literal(offset, index)
+            scope = self._scope_of(self.shape_of(base))
+            where = self.emit(scope, ops.ADD, index, 1, (where, constant))
+        return where, stride
+
+    def _affine(
+        self, at: Node, lane: Node | None
+    ) -> tuple[Node, int | None, list[tuple[Node, int]]]:
+        """Return (index without lane and UNROLL ranges, lane stride, strides of UNROLL ranges)."""
+        found = self._affines.get((at, lane))
+        if found is None:
+            stride = 0 if lane is None else coefficient(at, lane)
+            base = at if lane is None or stride is None else without(at, lane)
+            steps = []
+            for r in self.shape_of(base).unroll:
+                step = coefficient(base, r)
+                if step is not None:
+                    base = without(base, r)
+                    steps.append((r, step))
+            found = self._affines[(at, lane)] = (base, stride, steps)
+        return found
 
     def _load(self, node: Node, point: Point, shape: Shape, scope: Scope) -> Value:
         memory, at, *gate = node.src
@@ -440,10 +454,14 @@ class Linearizer:
         return memory
 
 
-def linearize(kernel: Kernel) -> Program:
+def linearize(kernel: Kernel, *, fused: bool = True) -> Program:
     """Return the program of `kernel`, whose axes are bound.
+
+    Args:
+        kernel: loop nest with bound axes.
+        fused: whether sums of products may use fused multiply-adds.
 
     Raises:
         RenderError: if a node has no meaning in a program (our bug: a spec check comes first).
     """
-    return Linearizer(kernel).run()
+    return Linearizer(kernel, fused=fused).run()

@@ -15,6 +15,7 @@ class Machine:
         threads: workers that share the chunks of a kernel.
         stage_bytes: size a staged tile may have; about a quarter of the second-level cache.
         masks: whether masked loads and stores are cheap.
+        fused: whether there is a fused multiply-add; else sums of products use two instructions.
     """
 
     vector_bytes: int = 64
@@ -22,6 +23,7 @@ class Machine:
     threads: int = 1
     stage_bytes: int = 512 * 1024
     masks: bool = True
+    fused: bool = True
 
     def lanes(self, itemsize: int) -> int:
         """Return the elements of `itemsize` bytes in one register."""

@@ -7,6 +7,7 @@ outputs then shares its loads. With u rows and v vectors, u * v accumulators cos
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from dataclasses import dataclass
 from math import prod
 
@@ -67,38 +68,48 @@ def choose_tile(
         and r.src[0].op is forms.CONST
         and length(r) > 1
     ]
-    budget = machine.registers - SPARE
     best = Tile((), 1, 0.0)
-    pairs: list[tuple[Node, ...]] = [*itertools.combinations(free, 2)] or [tuple(free)]
-    for vectors in VECTORS if lane is not None else (1,):
-        if vectors > 1 and lane is not None and length(lane) < lanes * vectors:
-            continue
-        for pair in pairs:
-            for counts in itertools.product(*([u for u in ROWS if u <= length(r)] for r in pair)):
-                if prod(counts) * vectors > budget:
+    several = [v for v in VECTORS if lane is not None and length(lane) >= lanes * v] or [1]
+    for pair in itertools.combinations(free, 2) if len(free) > 1 else [tuple(free)]:
+        uses = _uses(region, pair, lane)
+        for counts in itertools.product(*([u for u in ROWS if u <= length(r)] for r in pair)):
+            rows = prod(counts)
+            for vectors in several:
+                if rows * vectors > machine.registers - SPARE:
+                    break
+                score = _rate(uses, counts, vectors, machine)
+                if score <= best.score:
                     continue
-                rows = tuple((r, u) for r, u in zip(pair, counts, strict=True) if u > 1)
-                score = _score(region, rows, lane, lanes, vectors, machine)
+                score *= _useful(pair, counts) * _useful_lanes(lane, lanes * vectors)
                 if score > best.score * 1.001:
-                    best = Tile(rows, vectors, score)
+                    taken = zip(pair, counts, strict=True)
+                    best = Tile(tuple((r, u) for r, u in taken if u > 1), vectors, score)
     return best
 
 
-def _score(
-    region: Region,
-    rows: tuple[tuple[Node, int], ...],
-    lane: Node | None,
-    lanes: int,
-    vectors: int,
-    machine: Machine,
+def _uses(
+    region: Region, pair: tuple[Node, ...], lane: Node | None
+) -> list[tuple[list[int], bool, int]]:
+    """Return (axes of the tile it depends on, whether it is a vector, how many) of all loads."""
+    found = Counter(
+        (tuple(i for i, r in enumerate(pair) if r in load.ranges), lane in load.ranges)
+        for load in region.loads
+    )
+    return [(list(axes), is_vector, n) for (axes, is_vector), n in found.items()]
+
+
+def _rate(
+    uses: list[tuple[list[int], bool, int]], counts: tuple[int, ...], vectors: int, machine: Machine
 ) -> float:
-    """Return useful multiply-adds per cycle of a tile."""
-    adds = vectors * prod(u for _, u in rows)
+    """Return multiply-adds per cycle of a tile; 0 if it does not fit the registers."""
+    adds = vectors * prod(counts)
     loads, held, broadcasts = 0, 0, 0
-    for load in region.loads:
-        count = prod(u for r, u in rows if r in load.ranges)
-        if lane is not None and lane in load.ranges:
-            held += vectors
+    for axes, is_vector, n in uses:
+        count = n
+        for axis in axes:
+            count *= counts[axis]
+        if is_vector:
+            held += n * vectors
             loads += count * vectors
         else:
             broadcasts += count
@@ -106,14 +117,23 @@ def _score(
     if adds + held > machine.registers - SPARE:
         return 0.0
     cycles = max(adds / MULTIPLY_ADDS, loads / LOADS, LATENCY / MULTIPLY_ADDS)
-    cycles += BROADCAST_CYCLES * broadcasts + ROUND_CYCLES
-    useful = 1.0
-    for r, u in rows:
-        useful *= length(r) / (-(-length(r) // u) * u)
-    if lane is not None and lane.src[0].op is forms.CONST:
-        width = lanes * vectors
-        useful *= length(lane) / (-(-length(lane) // width) * width)
-    return adds * useful / cycles
+    return adds / (cycles + BROADCAST_CYCLES * broadcasts + ROUND_CYCLES)
+
+
+def _useful(pair: tuple[Node, ...], counts: tuple[int, ...]) -> float:
+    """Return the share of a tile's rows that is no waste at the edges."""
+    share = 1.0
+    for r, u in zip(pair, counts, strict=True):
+        n = length(r)
+        share *= n / (-(-n // u) * u)
+    return share
+
+
+def _useful_lanes(lane: Node | None, width: int) -> float:
+    if lane is None or lane.src[0].op is not forms.CONST:
+        return 1.0
+    n = length(lane)
+    return n / (-(-n // width) * width)
 
 
 def tile_contraction(

@@ -145,6 +145,7 @@ class _Run:
         self.inner: dict[Node, Node] = {}  # nodes inside nests: their sources replaced, no more
         self.inside: set[Node] = set()
         self.outside: set[Node] = set()
+        self.nests: dict[Node, object] = {}
         self.roots: Sequence[Node] = ()
         self.limit = _FREE
         self.busy: dict[Node, str] = {}  # nodes whose replacement is under way, and by which rule
@@ -195,12 +196,12 @@ class _Run:
         nest_of = self.rules.nest_of
         if nest_of is None:
             return
-        inside, outside = self.inside, self.outside
+        inside, outside, nests = self.inside, self.outside, self.nests
         outside.update(self.roots)
         for node in toposort(self.roots):
-            nest = nest_of(node)
+            nests[node] = nest = nest_of(node)
             for source in node.src:
-                if nest is not None and nest_of(source) is nest:
+                if nest is not None and nests[source] is nest:
                     inside.add(source)
                 else:
                     outside.add(source)
@@ -214,11 +215,13 @@ class _Run:
         if nest is None:
             return
         assert nest_of is not None
+        self.nests[result] = nest
         stack = list(result.src)
         while stack:
             node = stack.pop()
             if node not in self.done and node not in self.outside and nest_of(node) is nest:
                 self.inside.add(node)
+                self.nests[node] = nest
                 stack.extend(node.src)
 
     def _missing(self, node: Node) -> list[_Task]:
@@ -231,10 +234,7 @@ class _Run:
             if source in done:
                 continue
             if source in inside:
-                nest_of = self.rules.nest_of
-                assert nest_of is not None
-                nest = nest_of(source)
-                if nest_of(node) is not nest:
+                if self.nests.get(node) is not self.nests[source]:
                     inside.discard(source)  # a replacement uses it on its own after all
                     self.outside.add(source)
                 elif source in self.inner:

@@ -124,6 +124,7 @@ RULES = (
     rule("zero_mod", lambda x: (x.wrap(0) % x, x.wrap(0)), INDEX),
     rule("small_div", lambda x, y: (x // y, x.wrap(0), (x >= 0) & (x < y)), INDEX),
     rule("small_mod", lambda x, y: (x % y, x, (x >= 0) & (x < y)), INDEX),
+    rule("mod_of_mod", lambda x, y: ((x % y) % y, x % y), INDEX),
     rule("div_multiple", lambda x, y: ((x * y) // y, x, y.ne(0)), INDEX),
     rule("mod_multiple", lambda x, y: ((x * y) % y, x.wrap(0)), INDEX),
     rule("div_multiple_sum", lambda x, y, z: ((x * y + z) // y, x + z // y, y.ne(0)), INDEX),

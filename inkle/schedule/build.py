@@ -129,7 +129,8 @@ class Builder:
         """Return the conditions that keep planned loops within their extents."""
         if not self._limits:
             return ()
-        return tuple([self._limits[loop] for loop in around if loop in self._limits])
+        limited = sorted([loop for loop in around if loop in self._limits], key=_order)
+        return joined((), tuple([self._limits[loop] for loop in limited]))
 
     def _linked(self, link: Link) -> Node:
         target = link.target
@@ -241,6 +242,10 @@ class Builder:
         if condition.modulus:
             node = node % const(condition.modulus, index)
         return index_compare.equal(node, const(0, index), KNOWN)
+
+
+def _order(loop: Loop) -> tuple[int, int]:
+    return loop.order
 
 
 def _same(atom: object) -> object:

@@ -1,8 +1,8 @@
 """Gates: where an element exists, as conditions on indices.
 
-`simplified` decides a condition by bounds or makes it simpler, `joined` puts gates together, `within`
-says that a coordinate lies on its axis, and `needed` keeps what a read needs to stay inside its
-memory.
+`simplified` decides a condition by bounds or makes it simpler, `joined` puts gates together,
+`within` says that a coordinate lies on its axis, `needed` keeps what a read needs to stay inside
+its memory.
 """
 
 from __future__ import annotations

@@ -196,6 +196,8 @@ class Placer:
         loops, outputs = demand.depends_on(), frozenset(nest.loops)
         if loops == outputs and demand.points() <= WASTE * size_of(node):
             return None
+        if nest.is_ordered:
+            return "its loops would come first, and change the order of writes that may collide"
         work = demand.points() * reduced_extent(node)
         if max(work, nest.points) <= self._facts.small:
             return (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from inkle.ir import forms
+from inkle.ir import forms, spec
 from inkle.ir.node import Node
 from inkle.ir.plan import Launch, Memory, Plan, Role
 from inkle.schedule.build import Builder
@@ -48,7 +48,11 @@ def schedule(outputs: Sequence[Node], *, facts: Facts = FACTS) -> Plan:
 
 def explain(outputs: Sequence[Node], *, facts: Facts = FACTS) -> tuple[Plan, list[Reason]]:
     """Return the plan of `outputs`, and for each launch why it is one of its own."""
-    roots = [stored_as(node) for node in split_contractions(prepare(outputs, facts), facts)]
+    graph = prepare(outputs, facts)
+    spec.verify(graph, "prepare")
+    graph = split_contractions(graph, facts)
+    spec.verify(graph, "split_contractions")
+    roots = [stored_as(node) for node in graph]
     planner = Planner(list(dict.fromkeys(roots)), facts)
     planner.run()
     nests = [nest for nest in planner.nests if nest.is_live]
@@ -79,6 +83,7 @@ def _assemble(
     for group in groups:
         builder = Builder(group, storage)
         kernel = builder.run()
+        spec.verify(kernel, "schedule")
         built.append((kernel, list(builder.memory), _lines(builder, planner)))
     temporaries, place = place_temporaries([used for _, used, _ in built], fixed, len(memory))
     launches = [

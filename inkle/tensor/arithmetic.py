@@ -264,9 +264,9 @@ def _floormod(a: Node, b: Node) -> Node:
 def _fmod(a: Node, b: Node) -> Node:
     """Return a - trunc(a / b) * b.
 
-    A quotient beyond the fraction's bits is a rounded one, so a second step takes what the first one
-    left: exact for float32 up to |a / b| = 2**48, for float64 up to 2**106. Its last unit may be one
-    too much, which shows as the wrong sign.
+    A quotient beyond the fraction's bits is a rounded one, so a second step takes what the first
+    one left: exact for float32 up to |a / b| = 2**48, for float64 up to 2**106. The last unit may
+    be one too much, which shows as the wrong sign.
     """
     rest = _remainder_step(_remainder_step(a, b), b)
     overshot = rest.ne(0.0) & (rest < 0.0).ne(a < 0.0)

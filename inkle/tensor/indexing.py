@@ -42,11 +42,13 @@ class Selection:
 
     Attributes:
         steps: the part made of slices, integers and None, as movement steps.
+        shape: of the result of `steps`.
         axes: axes (of the result of `steps`) that index tensors select from.
         indices: the integer node of each of these axes.
     """
 
     steps: tuple[Step, ...]
+    shape: Shape
     axes: list[int]
     indices: list[Node]
 
@@ -67,16 +69,16 @@ class Indexing(Movement):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         selection = parse(index, self)
-        target = apply_steps(self.node, selection.steps)
         line = user_line()
-        if selection.indices:
-            indices, spec = gather_map(target.shape, selection)
-            values = self._values(value, indices[0].shape, "assignment")
-            target = tensor.scatter(target, values, indices, spec, None)
-            self._write(selection.steps, target, line)
-        else:
-            values = self._values(value, target.shape, "assignment")
+        if not selection.indices:
+            values = self._values(value, selection.shape, "assignment")
             self._write(selection.steps, values, line)
+            return
+        target = apply_steps(self.node, selection.steps)
+        indices, spec = gather_map(target.shape, selection)
+        values = self._values(value, indices[0].shape, "assignment")
+        target = tensor.scatter(target, values, indices, spec, None)
+        self._write(selection.steps, target, line)
 
     def assign(self, value: Any) -> Self:
         """Make `value` the new value of this tensor, and of what it is a view of.
@@ -140,7 +142,7 @@ def _put(storage: Any, node: Node, line: str) -> None:
     trace = current_trace()
     if trace is not None:
         trace.on_assign(storage)
-    stamp(node)
+    stamp(node, line)
     storage.current = node
     written_at[storage] = line
 
@@ -187,7 +189,8 @@ def parse(index: Any, x: Movement) -> Selection:
     steps: tuple[Step, ...] = ((forms.SLICE, tuple(ranges)),)
     if flipped:
         steps = (*steps, (forms.FLIP, tuple(flipped)))
-    return Selection((*steps, (forms.RESHAPE, tuple(kept))), axes, indices)
+    result = tuple(kept)
+    return Selection((*steps, (forms.RESHAPE, result)), result, axes, indices)
 
 
 def _full_entries(entries: list[Any], shape: Shape) -> list[Any]:

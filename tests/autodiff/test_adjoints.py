@@ -109,7 +109,9 @@ def test_adjoint_of_random_chains_of_movement(data):
 def _random_movement(data, x):
     rank = len(x.shape)
     kind = data.draw(
-        st.sampled_from(["slice", "pad", "flip", "shear", "permute", "expand", "sum", "cat", "merge"])
+        st.sampled_from(
+            ["slice", "pad", "flip", "shear", "permute", "expand", "sum", "cat", "merge"]
+        )
     )
     axis = data.draw(st.integers(0, max(0, rank - 1)))
     if not rank:
@@ -117,7 +119,9 @@ def _random_movement(data, x):
     n = x.shape[axis]
     if kind == "slice":
         start = data.draw(st.integers(0, n))
-        return tensor.shrink(x, axis, start, data.draw(st.integers(0, n)), data.draw(st.integers(1, 3)))
+        return tensor.shrink(
+            x, axis, start, data.draw(st.integers(0, n)), data.draw(st.integers(1, 3))
+        )
     if kind == "pad":
         widths = [(0, 0, 0)] * rank
         widths[axis] = tuple(data.draw(st.integers(0, 2)) for _ in range(3))

@@ -280,3 +280,35 @@ def test_a_layer_without_inputs_gives_its_bias(torch):
 def test_arguments_that_do_not_fit_are_refused(action, error, message):
     with pytest.raises(error, match=message):
         action()
+
+
+def test_captured_batch_norm_moves_its_statistics_at_every_call():
+    eager, captured = nn.BatchNorm(3), nn.BatchNorm(3)
+
+    @inkle.jit
+    def run(x):
+        with inkle.training():
+            return captured(x)
+
+    for _ in range(3):
+        x = Tensor(floats(4, 3))
+        with inkle.training():
+            want = eager(x)
+        np.testing.assert_allclose(run(x).numpy(), want.numpy(), 1e-5, 1e-6)
+
+    for name, value in get_state_dict(captured).items():
+        np.testing.assert_allclose(
+            value.numpy(), get_state_dict(eager)[name].numpy(), 1e-6, 1e-6, err_msg=name
+        )
+
+
+def test_captured_dropout_drops_others_at_every_call():
+    layer = nn.Dropout(0.5)
+
+    @inkle.jit
+    def run(x):
+        with inkle.training():
+            return layer(x)
+
+    x = Tensor(np.ones(100, np.float32))
+    assert run(x).tolist() != run(x).tolist()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.oracle.compare import agree, check, numbers
 
 from inkle.tensor import Tensor
+from tests.oracle.compare import agree, check, numbers
 
 PRODUCTS = [
     ((3, 4), (4, 5)), ((4,), (4,)), ((4,), (4, 5)), ((3, 4), (4,)), ((2, 3, 4), (4, 5)),
@@ -50,12 +50,15 @@ def test_matmul_of_narrow_floats_accumulates_in_float32(name):
 
 
 FORMULAS = [
-    ("ij,jk->ik", (3, 4), (4, 5)), ("ij,jk", (3, 4), (4, 5)), ("bij,bjk->bik", (2, 3, 4), (2, 4, 5)),
+    ("ij,jk->ik", (3, 4), (4, 5)), ("ij,jk", (3, 4), (4, 5)),
+    ("bij,bjk->bik", (2, 3, 4), (2, 4, 5)),
     ("ij->ji", (3, 4)), ("ij->", (3, 4)), ("ij->j", (3, 4)), ("ii->i", (3, 3)), ("ii", (3, 3)),
-    ("i,j->ij", (3,), (4,)), ("ij,ij->", (3, 4), (3, 4)), ("...ij,...jk->...ik", (2, 3, 4), (2, 4, 5)),
+    ("i,j->ij", (3,), (4,)), ("ij,ij->", (3, 4), (3, 4)),
+    ("...ij,...jk->...ik", (2, 3, 4), (2, 4, 5)),
     ("...ij,jk->...ik", (2, 3, 4), (4, 5)), ("ij,jk,kl->il", (2, 3), (3, 4), (4, 5)),
     ("bhqd,bhkd->bhqk", (2, 2, 3, 4), (2, 2, 5, 4)), ("iij,jk->ik", (3, 3, 2), (2, 4)),
-    ("ij,i->ij", (3, 4), (3,)), ("...->...", (2, 3)), ("i...->...", (2, 3)), ("ab,cd->", (2, 3), (4, 1)),
+    ("ij,i->ij", (3, 4), (3,)), ("...->...", (2, 3)), ("i...->...", (2, 3)),
+    ("ab,cd->", (2, 3), (4, 1)),
     ("ij,ij,ij->ij", (2, 3), (2, 3), (2, 3)), ("ij,kj->ik", (0, 4), (3, 4)), ("ji", (2, 3)),
 ]  # fmt: skip
 
@@ -65,7 +68,12 @@ def test_einsum_and_its_gradients(torch, case):
     formula, *shapes = case
     arrays = [numbers(shape, seed=i) for i, shape in enumerate(shapes)]
 
-    check(torch, lambda *xs: Tensor.einsum(formula, *xs), lambda *xs: torch.einsum(formula, *xs), arrays)
+    check(
+        torch,
+        lambda *xs: Tensor.einsum(formula, *xs),
+        lambda *xs: torch.einsum(formula, *xs),
+        arrays,
+    )
 
 
 def test_outer(torch):
@@ -111,7 +119,9 @@ def test_convolution_and_its_gradients(torch, case, dtype):
 
 
 def test_convolution_without_a_batch_axis(torch):
-    check(torch, lambda x, w: x.conv2d(w), torch.conv2d, [numbers((2, 5, 5)), numbers((3, 2, 3, 3))])
+    check(
+        torch, lambda x, w: x.conv2d(w), torch.conv2d, [numbers((2, 5, 5)), numbers((3, 2, 3, 3))]
+    )
 
 
 def test_convolution_with_four_paddings(torch):
@@ -159,9 +169,7 @@ def test_max_pool_and_its_gradient(torch, case):
     check(
         torch,
         lambda x: x.max_pool2d(kernel, stride, dilation, padding, ceil_mode=ceil),
-        lambda x: torch.max_pool2d(
-            x, kernel, stride or kernel, padding, dilation, ceil_mode=ceil
-        ),
+        lambda x: torch.max_pool2d(x, kernel, stride or kernel, padding, dilation, ceil_mode=ceil),
         [numbers((2, 3, 7, 8))],
     )
 
@@ -186,5 +194,8 @@ def test_average_pool_and_its_gradient(torch, case, include):
 def test_max_pool_of_integers_and_of_nan(torch):
     x = np.arange(16).reshape(1, 4, 4)[:, ::-1].copy()
 
-    agree(Tensor(x).max_pool2d(2, 1, padding=1), torch.max_pool2d(torch.tensor(x).double(), 2, 1, 1).long())
+    agree(
+        Tensor(x).max_pool2d(2, 1, padding=1),
+        torch.max_pool2d(torch.tensor(x).double(), 2, 1, 1).long(),
+    )
     assert np.isnan(Tensor([[1.0, float("nan")]]).max_pool2d((1, 2)).item())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.oracle.compare import check, numbers
 
 import inkle
 from inkle.tensor import Tensor
+from tests.oracle.compare import check, numbers
 
 EDGES = [0.0, -0.0, 1.0, -1.0, 0.5, 3.0, -3.0, 6.0, 100.0, -100.0]
 # name of the method here and in torch (or torch.nn.functional), lowest and highest argument
@@ -143,7 +143,11 @@ def test_operators_with_numbers_on_the_left(torch):
 @pytest.mark.parametrize("mode", [None, "floor", "trunc"])
 @pytest.mark.parametrize("dtype", ["float64", "int64", "int32", "uint8"])
 def test_division_and_its_roundings(torch, mode, dtype):
-    a = np.array([7, 8, 9, 0, 250], dtype) if dtype == "uint8" else np.array([7, -7, 8, -9, 0], dtype)
+    a = (
+        np.array([7, 8, 9, 0, 250], dtype)
+        if dtype == "uint8"
+        else np.array([7, -7, 8, -9, 0], dtype)
+    )
     b = np.array([2, 3, 3, 5, 7], dtype) if dtype == "uint8" else np.array([2, 2, -3, 3, -5], dtype)
 
     check(torch, lambda a, b: a.div(b, mode), lambda a, b: torch.div(a, b, rounding_mode=mode),
@@ -309,7 +313,9 @@ def test_arithmetic_of_bools(torch, name):
 
 
 @pytest.mark.parametrize("source", ["float32", "float64", "int64", "int32", "uint8", "bool"])
-@pytest.mark.parametrize("target", ["float32", "float64", "int64", "int32", "int8", "uint8", "bool"])
+@pytest.mark.parametrize(
+    "target", ["float32", "float64", "int64", "int32", "int8", "uint8", "bool"]
+)
 def test_cast(torch, source, target):
     x = np.array([0, 1, 2, 100, 3]).astype(source)
 

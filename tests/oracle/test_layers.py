@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.oracle.compare import agree, check, numbers
 
 from inkle.tensor import Tensor, training
+from tests.oracle.compare import agree, check, numbers
 
 
 @pytest.mark.parametrize("name", ["softmax", "log_softmax", "softmin"])
-@pytest.mark.parametrize(("shape", "axis"), [((3, 5), -1), ((3, 5), 0), ((2, 3, 4), 1), ((1,), 0), ((), 0)])
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((3, 5), -1), ((3, 5), 0), ((2, 3, 4), 1), ((1,), 0), ((), 0)]
+)
 def test_softmax_and_its_gradient(torch, name, shape, axis):
     oracle = getattr(torch.nn.functional, name)
 
@@ -90,10 +92,15 @@ def test_batchnorm_with_given_statistics(torch):
 
 
 def test_normalize(torch):
-    check(torch, lambda x: x.normalize(), lambda x: torch.nn.functional.normalize(x), [numbers((3, 5))])
+    check(
+        torch,
+        lambda x: x.normalize(),
+        lambda x: torch.nn.functional.normalize(x),
+        [numbers((3, 5))],
+    )
 
 
-# --- losses -----------------------------------------------------------------------------------------
+# --- losses ---------------------------------------------------------------------------------------
 
 CLASSES = np.array([0, 4, 2, 1])
 
@@ -145,8 +152,8 @@ def test_cross_entropy_of_images_and_of_one_sample(torch):
     classes = np.random.default_rng(0).integers(0, 5, (2, 3, 3))
     oracle = torch.nn.functional.cross_entropy
 
-    check(torch, lambda x: x.cross_entropy(Tensor(classes)), lambda x: oracle(x, torch.tensor(classes)),
-          [numbers((2, 5, 3, 3))])  # fmt: skip
+    check(torch, lambda x: x.cross_entropy(Tensor(classes)),
+          lambda x: oracle(x, torch.tensor(classes)), [numbers((2, 5, 3, 3))])  # fmt: skip
     check(torch, lambda x: x.cross_entropy(Tensor(3)), lambda x: oracle(x, torch.tensor(3)),
           [numbers((5,))])  # fmt: skip
 
@@ -174,7 +181,10 @@ def test_loss_of_pairs(torch, name, reduction):
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_binary_cross_entropy(torch, reduction):
     oracle = torch.nn.functional
-    probabilities, targets = numbers((3, 4), low=0.01, high=0.99), numbers((3, 4), low=0, high=1, seed=1)
+    probabilities, targets = (
+        numbers((3, 4), low=0.01, high=0.99),
+        numbers((3, 4), low=0, high=1, seed=1),
+    )
     scores, weight = numbers((3, 4), low=-5, high=5), numbers((4,), low=0.5, seed=2)
 
     check(torch, lambda x, y: x.binary_crossentropy(y, reduction),
@@ -201,7 +211,7 @@ def test_nll_loss(torch):
           lambda x: torch.nn.functional.nll_loss(x, torch.tensor(CLASSES)), [x])  # fmt: skip
 
 
-# --- attention --------------------------------------------------------------------------------------
+# --- attention ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -226,14 +236,18 @@ def test_attention_with_a_mask(torch, dtype):
 
 
 def test_attention_with_grouped_queries(torch):
-    arrays = [numbers((2, 6, 5, 4), seed=1), numbers((2, 2, 7, 4), seed=2), numbers((2, 2, 7, 4), seed=3)]
+    arrays = [
+        numbers((2, 6, 5, 4), seed=1),
+        numbers((2, 2, 7, 4), seed=2),
+        numbers((2, 2, 7, 4), seed=3),
+    ]
     oracle = torch.nn.functional.scaled_dot_product_attention
 
     check(torch, lambda q, k, v: q.scaled_dot_product_attention(k, v, enable_gqa=True, scale=0.3),
           lambda q, k, v: oracle(q, k, v, enable_gqa=True, scale=0.3), arrays)  # fmt: skip
 
 
-# --- gather and scatter -----------------------------------------------------------------------------
+# --- gather and scatter ---------------------------------------------------------------------------
 
 INDEX = np.array([[0, 2, 1, 0], [1, 1, 2, 0]])
 
@@ -242,7 +256,12 @@ INDEX = np.array([[0, 2, 1, 0], [1, 1, 2, 0]])
 def test_gather_and_its_gradient(torch, dim):
     x = numbers((3, 4))
 
-    check(torch, lambda x: x.gather(dim, Tensor(INDEX)), lambda x: x.gather(dim, torch.tensor(INDEX)), [x])
+    check(
+        torch,
+        lambda x: x.gather(dim, Tensor(INDEX)),
+        lambda x: x.gather(dim, torch.tensor(INDEX)),
+        [x],
+    )
 
 
 @pytest.mark.parametrize("dim", [0, 1])
@@ -293,7 +312,8 @@ def test_embedding_and_its_gradient(torch):
     index = np.array([[0, 3, 3], [1, 0, 3]])
 
     check(torch, lambda w: Tensor(index).embedding(w),
-          lambda w: torch.nn.functional.embedding(torch.tensor(index), w), [numbers((4, 5))])  # fmt: skip
+          lambda w: torch.nn.functional.embedding(torch.tensor(index), w),
+          [numbers((4, 5))])  # fmt: skip
 
 
 def test_index_select_and_take(torch):

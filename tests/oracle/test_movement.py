@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.oracle.compare import agree, check, numbers
 
 from inkle.tensor import Tensor
+from tests.oracle.compare import agree, check, numbers
 
 SAME = [  # written alike in both
     ((2, 3, 4), lambda x: x.reshape(4, 6)),
@@ -75,7 +75,9 @@ def test_movement_and_its_gradient(torch, number):
     check(torch, function, function, [numbers(shape)])
 
 
-@pytest.mark.parametrize("widths", [(1, 2), (0, 0), (1, 0, 2, 3), (-1, 2), (-1, -1, 1, 1), (0, 3, 0, 0)])
+@pytest.mark.parametrize(
+    "widths", [(1, 2), (0, 0), (1, 0, 2, 3), (-1, 2), (-1, -1, 1, 1), (0, 3, 0, 0)]
+)
 @pytest.mark.parametrize("value", [0, 1.5, float("-inf")])
 def test_pad_with_a_constant(torch, widths, value):
     x = numbers((3, 4))
@@ -87,8 +89,8 @@ def test_pad_with_a_constant(torch, widths, value):
 def test_pad_with_pairs_from_the_first_axis_on(torch):
     x = numbers((3, 4))
 
-    check(torch, lambda x: x.pad(((1, 0), None)), lambda x: torch.nn.functional.pad(x, (0, 0, 1, 0)),
-          [x])  # fmt: skip
+    check(torch, lambda x: x.pad(((1, 0), None)),
+          lambda x: torch.nn.functional.pad(x, (0, 0, 1, 0)), [x])  # fmt: skip
 
 
 @pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
@@ -110,16 +112,17 @@ def test_cat_and_stack(torch, dim):
 def test_cat_with_an_empty_tensor_and_another_dtype(torch):
     x, y, z = numbers((2, 3)), numbers((0, 3)), np.ones((1, 3), np.float32)
 
-    check(torch, lambda x, y, z: Tensor.cat(x, y, z), lambda x, y, z: torch.cat([x, y, z]), [x, y, z],
-          tolerance=1e-6)  # fmt: skip
+    check(torch, lambda x, y, z: Tensor.cat(x, y, z), lambda x, y, z: torch.cat([x, y, z]),
+          [x, y, z], tolerance=1e-6)  # fmt: skip
 
 
 @pytest.mark.parametrize(("sizes", "dim"), [(2, 0), (3, 1), ((1, 4), 0), ((0, 5), 0), (10, 0)])
 def test_split(torch, sizes, dim):
     x = numbers((5, 4))
 
-    ours, theirs = Tensor(x).split(sizes, dim), torch.tensor(x).split(
-        list(sizes) if isinstance(sizes, tuple) else sizes, dim
+    ours, theirs = (
+        Tensor(x).split(sizes, dim),
+        torch.tensor(x).split(list(sizes) if isinstance(sizes, tuple) else sizes, dim),
     )
 
     assert len(ours) == len(theirs)
@@ -157,7 +160,7 @@ def test_meshgrid(torch):
             agree(mine, expected)
 
 
-# --- indexing ---------------------------------------------------------------------------------------
+# --- indexing -------------------------------------------------------------------------------------
 
 BASIC = [
     np.s_[0], np.s_[-1], np.s_[1, 2], np.s_[1, -1, 3], np.s_[:], np.s_[1:], np.s_[:-1], np.s_[::2],

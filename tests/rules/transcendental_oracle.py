@@ -93,11 +93,11 @@ def errors_in_ulp(got: np.ndarray, want: np.ndarray) -> np.ndarray:
     """
     info = np.finfo(got.dtype)
     with np.errstate(all="ignore"):
-        _, exponent = np.frexp(want)
-        exponent = np.maximum(exponent, info.minexp + 1) - (info.nmant + 1)
         ends = np.ldexp(want.dtype.type(1), info.maxexp)
         finite = np.where(np.isinf(got), np.copysign(ends, got), got)
         goal = np.clip(want, -ends, ends)
+        _, exponent = np.frexp(goal)
+        exponent = np.maximum(exponent, info.minexp + 1) - (info.nmant + 1)
         exponent = np.minimum(exponent, info.maxexp - info.nmant - 1)
         error = np.abs(np.ldexp(finite - goal, -exponent))
     error[np.isnan(got) & np.isnan(want)] = 0

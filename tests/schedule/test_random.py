@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inkle.ir.dtype import DType, float32, int32
+from inkle.schedule import layout
 from tests.schedule.graphs import arrays_for, random_graph
 from tests.schedule.running import FACTS, Facts, check
 
@@ -28,6 +29,16 @@ def test_many_random_graphs(block: int) -> None:
         run_seed(seed, 8)
 
 
+@pytest.mark.parametrize("block", range(4))
+def test_graphs_whose_temporaries_are_laid_out_for_lanes(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout, "LEAST_LANES", 2)  # so that small axes count
+
+    for seed in range(1000 + block * 40, 1040 + block * 40):
+        run_seed(seed, 12)
+
+
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("block", range(40))
 def test_large_random_graphs(block: int) -> None:
@@ -36,8 +47,11 @@ def test_large_random_graphs(block: int) -> None:
 
 
 # Seeds that found mistakes: an exact quotient without its gate; a scatter with an axis that nothing
-# depends on; two computed coordinates that turn out to be one value; a coordinate beside no loop.
-@pytest.mark.parametrize(("seed", "size"), [(107, 8), (10655, 16), (32578, 16), (21700, 16)])
+# depends on; two computed coordinates that turn out to be one value; a coordinate beside no loop; a
+# row reduction that changed the order of colliding writes.
+@pytest.mark.parametrize(
+    ("seed", "size"), [(107, 8), (10655, 16), (32578, 16), (21700, 16), (2072, 14)]
+)
 def test_graphs_that_once_failed(seed: int, size: int) -> None:
     run_seed(seed, size)
 

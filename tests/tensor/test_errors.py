@@ -1,4 +1,4 @@
-"""Wrong arguments are found on the line that is run; the message says what, which values, what to do."""
+"""Wrong arguments are found on the line that is run; messages say what, and what to do."""
 
 from __future__ import annotations
 
@@ -44,15 +44,16 @@ MESSAGES = [
     (lambda x: x.conv2d(x), ShapeError, r"conv2d needs an image"),
     (lambda x: Tensor.zeros(1, 2, 3, 3).conv2d(Tensor.zeros(1, 2, 4, 4)), ShapeError,
      r"a window of \(4, 4\).*does not fit.*\(3, 3\)"),
-    (lambda x: Tensor.zeros(1, 2, 3, 3).conv2d(Tensor.zeros(1, 3, 1, 1)), ShapeError, r"2 channels"),
+    (lambda x: Tensor.zeros(1, 2, 3, 3).conv2d(Tensor.zeros(1, 3, 1, 1)), ShapeError,
+     r"2 channels"),
     (lambda x: Tensor.zeros(1, 2, 3, 3).conv2d(Tensor.zeros(3, 1, 1, 1), groups=2), ShapeError,
      r"2 groups do not divide 3"),
     (lambda x: Tensor.zeros(1, 2, 3, 3).conv2d(Tensor.zeros(1, 2, 1, 1), stride=0), ShapeError,
      r"stride must be at least 1, got 0"),
-    (lambda x: Tensor.zeros(1, 2, 3, 3).conv2d(Tensor.zeros(1, 2, 1, 1), padding=(1, 2, 3)), ShapeError,
-     r"padding must be one number or two"),
-    (lambda x: Tensor.zeros(1, 2, 3, 3).conv2d(Tensor.zeros(1, 2, 1, 1), Tensor.zeros(2)), ShapeError,
-     r"bias must be \(1,\)"),
+    (lambda x: Tensor.zeros(1, 2, 3, 3).conv2d(Tensor.zeros(1, 2, 1, 1), padding=(1, 2, 3)),
+     ShapeError, r"padding must be one number or two"),
+    (lambda x: Tensor.zeros(1, 2, 3, 3).conv2d(Tensor.zeros(1, 2, 1, 1), Tensor.zeros(2)),
+     ShapeError, r"bias must be \(1,\)"),
     (lambda x: x.max_pool2d(2, padding=2), ShapeError, r"padding \(2, 2\) must be at most half"),
     (lambda x: x.max_pool2d(3), ShapeError, r"does not fit"),
     (lambda x: x[2], IndexRangeError, r"index 2 is out of range for axis 0 with 2 elements"),
@@ -81,7 +82,8 @@ MESSAGES = [
     (lambda x: x + None, DTypeError, r"got NoneType"),
     (lambda x: x.clamp(), DTypeError, r"min, max or both"),
     (lambda x: x.gelu("erf"), ShapeError, r"approximate must be one of"),
-    (lambda x: x.cross_entropy(Tensor([0, 1, 2])), ShapeError, r"need classes of \(2,\), got \(3,\)"),
+    (lambda x: x.cross_entropy(Tensor([0, 1, 2])), ShapeError,
+     r"need classes of \(2,\), got \(3,\)"),
     (lambda x: x.cross_entropy(Tensor([True, False])), DTypeError, r"classes must be an integer"),
     (lambda x: x.cross_entropy(Tensor([0, 1]), "avg"), ShapeError, r"reduction must be one of"),
     (lambda x: x.mse_loss(x.T), ShapeError, r"mse_loss: cannot broadcast|differ"),
@@ -95,7 +97,8 @@ MESSAGES = [
     (lambda x: Tensor.einsum("ij,ij", x, x.T), ShapeError, r"axis 'i' is 2 and 3 long"),
     (lambda x: Tensor.einsum("ij->k", x), ShapeError, r"new one"),
     (lambda x: x.backward(), GradientError, r"requires_grad_\(\)"),
-    (lambda x: x.requires_grad_().exp().backward(), GradientError, r"shape \(2, 3\) needs a cotangent"),
+    (lambda x: x.requires_grad_().exp().backward(), GradientError,
+     r"shape \(2, 3\) needs a cotangent"),
     (lambda x: x.sum().gradient(Tensor(1.0)), GradientError, r"does not depend on target 0"),
     (lambda x: x.sum().gradient(), GradientError, r"y.gradient\(x\)"),
     (lambda x: x.sum().gradient(2), DTypeError, r"gradient is by tensors"),

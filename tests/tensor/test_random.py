@@ -40,7 +40,9 @@ def test_keys_differ_and_are_a_bijection_of_the_draw():
 
     assert len(set(keys)) == 1000
     assert mix64(0) == 0
-    assert mix64(1) == 0x5692161D100B05E5  # the finaliser's value, computed by hand with its formula
+    assert (
+        mix64(1) == 0x5692161D100B05E5
+    )  # the finaliser's value, computed by hand with its formula
 
 
 def test_equal_seeds_give_equal_streams():

@@ -90,7 +90,7 @@ def test_tensors_are_keys_by_identity():
 
     assert {x: 1, y: 2}[x] == 1
     assert x != None  # noqa: E711  (what the operator does is the point)
-    assert not (x == "a")
+    assert x != "a"
 
 
 def test_to_converts_dtype_or_device():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inkle.ir.node import Node
+from inkle.ir.node import Node, const
 from inkle.rules.transcendental.coefficients import ASIN, ATAN, HALF_PI
 from inkle.rules.transcendental.formats import (
     flip_sign,
@@ -14,10 +14,10 @@ from inkle.rules.transcendental.formats import (
 )
 
 
-def complement(angle: Node, times: float = 1.0) -> Node:
-    """Return times*pi/2 - angle."""
+def complement(angle: Node) -> Node:
+    """Return pi/2 - angle."""
     high, low, _ = HALF_PI[format_of(angle).bits]
-    return (high * times - angle) + low * times
+    return (high - angle) + low
 
 
 def folded(x: Node) -> tuple[Node, Node, Node]:
@@ -45,7 +45,8 @@ def acos(x: Node) -> Node:
     near, s, rest = folded(x)
     y = s + rest
     twice = y + y
-    far = (x < 0.0).where(complement(twice, 2.0), twice)
+    high, low, _ = HALF_PI[format_of(x).bits]
+    far = (x < 0.0).where((2.0 * high - twice) + 2.0 * low, twice)
     return near.where(complement(flip_sign(y, sign_bits(x))), far)
 
 
@@ -69,6 +70,8 @@ def atan2(y: Node, x: Node) -> Node:
     # 0/0 is to be 0, inf/inf is to be 1.
     ratio = small.eq(large).where((large * 2.0).ne(0.0).cast(x.dtype), ratio)
     angle = odd_polynomial(ATAN[form.bits], ratio)
-    angle = steep.where(complement(angle), angle)
     backwards = x.bitcast(form.signed) < 0  # -0.0 too
-    return flip_sign(backwards.where(complement(angle, 2.0), angle), sign_bits(y))
+    angle = steep.ne(backwards).where(-angle, angle)
+    high, low, _ = HALF_PI[form.bits]
+    base = steep.where(high, backwards.where(const(2.0 * high, x.dtype), 0.0))
+    return flip_sign(base + base.fma(low / high, angle), sign_bits(y))

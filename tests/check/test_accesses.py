@@ -1,0 +1,106 @@
+"""Accesses are proved to lie within their memory, or a case that does not is named."""
+
+import pytest
+
+from inkle.check.accesses import prove_in_bounds
+from inkle.ir.dtype import float32, index, int32, int64
+from inkle.ir.loop import Kernel, load, range_, reduce, stage, store
+from inkle.ir.node import const
+from inkle.ir.ops import ADD
+from inkle.ir.tensor import param
+from tests.strategies import variable
+
+IN, OUT = param(0, float32, (28, 28)), param(1, float32, (30, 30))
+INDICES = param(2, int64, (28,))
+I, J, K, L = range_(0, 28), range_(1, 28), range_(2, 3), range_(3, 3)
+ONE = const(1.0, float32)
+
+
+def unproved(*stores):
+    return [str(each) for each in prove_in_bounds(Kernel(tuple(stores), ()))]
+
+
+def padded(*, right_edge=28):
+    row, column = I + K - 1, J + L - 1
+    gate = (0 <= row) & (row < 28) & (0 <= column) & (column < right_edge)
+    return load(IN, row * 28 + column, gate)
+
+
+def test_padded_convolution_is_proved():
+    assert unproved(store(OUT, I * 30 + J, reduce(ADD, padded(), [K, L]))) == []
+
+
+def test_gate_that_is_one_too_wide_is_found():
+    (problem,) = unproved(store(OUT, I * 30 + J, reduce(ADD, padded(right_edge=29), [K, L])))
+
+    assert "load at" in problem
+    assert "not proved to lie within 0 .. 783; outside for" in problem
+
+
+def test_store_outside_is_found():
+    (problem,) = unproved(store(IN, I * 29 + J, ONE))
+
+    assert "store at i0 * 29 + i1: not proved to lie within 0 .. 783" in problem
+
+
+def test_negative_index_is_found():
+    assert len(unproved(store(IN, I * 28 - J, ONE))) == 1
+
+
+def test_loaded_values_are_unknown():
+    position = load(INDICES, I).cast(index)
+
+    assert unproved(store(IN, position * 28 + J, ONE, (0 <= position) & (position < 28))) == []
+    (problem,) = unproved(store(IN, position * 28 + J, ONE, 0 <= position))
+    assert "C[i0] = " in problem
+
+
+def test_fixed_width_index_that_may_wrap_is_found():
+    position = load(INDICES, I).cast(int32)
+
+    assert len(unproved(store(IN, (position + 1).cast(index), ONE, position < 783))) == 1
+    gate = (position < 783) & (-1 <= position)
+    assert unproved(store(IN, (position + 1).cast(index), ONE, gate)) == []
+
+
+def test_bits_of_loaded_values_are_bounded():
+    position = load(INDICES, I) & 511
+
+    assert unproved(store(IN, position.cast(index), ONE)) == []
+
+
+def test_extents_of_ranges_are_facts():
+    inner = range_(5, const(28, index).minimum(I + 1))
+
+    assert unproved(store(IN, (I - inner) * 28 + J, ONE)) == []
+    assert len(unproved(store(IN, (I - inner - 1) * 28 + J, ONE))) == 1
+
+
+def test_sizes_known_at_launch():
+    n = variable("n", 1, 28)
+    r = range_(6, n)
+
+    assert unproved(store(IN, r * 28 + J, ONE)) == []
+    assert len(unproved(store(IN, r * 29 + J, ONE))) == 1
+
+
+def test_staged_tiles_are_checked():
+    r = range_(7, 8)
+    tile = stage(0, load(IN, I * 28 + r), r, [r], 8)
+
+    assert unproved(store(IN, I, load(tile, K))) == []
+    assert len(unproved(store(IN, I, load(stage(0, ONE, r + 1, [r], 8), K)))) == 1
+    assert len(unproved(store(IN, I, load(tile, J)))) == 1
+
+
+def test_access_that_never_happens_is_fine():
+    assert unproved(store(IN, I * 1000, ONE, const(False, (I < 3).dtype))) == []
+
+
+@pytest.mark.parametrize("size", [1, 28])
+def test_division_needs_z3(size):
+    position = (I * I) // 28
+
+    problems = unproved(store(param(3, float32, (27 * 27 // 28 + size - 1,)), position, ONE))
+
+    assert bool(problems) == (size == 1)
