@@ -68,7 +68,7 @@ def same(got: np.ndarray, want: float) -> bool:
     if math.isnan(want):
         return bool(np.isnan(got[0]))
     allowed = 0.0 if math.isinf(want) or np.log2(abs(want) or 1.0).is_integer() else 1.0
-    near = errors_in_ulp(got, np.array([want]))[0] <= allowed
+    near = errors_in_ulp(got, np.array([want], np.longdouble))[0] <= allowed
     return bool(near and np.signbit(got[0]) == np.signbit(want))
 
 

@@ -28,7 +28,7 @@ def cases():
             yield pytest.param(target, name, marks=marks)
 
 
-@pytest.mark.parametrize(("target", "name"), cases())
+@pytest.mark.parametrize(("target", "name"), list(cases()))
 def test_target_computes_what_numpy_does(target, name):
     arrays, program, meaning = PROGRAMS[name]
 
