@@ -46,9 +46,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.epochs < 1:
         parser.error("--epochs must be at least 1")
+    options.out.mkdir(parents=True, exist_ok=True)  # rather now than after the training
     with inkle.Context(**{"INKLE_DATA": options.data} if options.data else {}):
         data = nn.datasets.mnist()
-    options.out.mkdir(parents=True, exist_ok=True)
     if options.quick:
         data = Mnist(*(part[: 20 * 128 if i < 2 else 1000] for i, part in enumerate(data)))
 

@@ -268,7 +268,6 @@ from __future__ import annotations
 def numbers(text: str) -> tuple[float, ...]:
     """Return the numbers in a text."""
     return tuple(map(float, text.split()))
-
 '''
 
 

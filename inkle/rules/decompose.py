@@ -162,11 +162,11 @@ def _simple_division(node: Node, supported: Supported) -> Node | None:
     x, y = node.src
     is_quotient = node.op is ops.FLOORDIV
     if y.op is CONST and y.arg > 0 and y.arg & (y.arg - 1) == 0 and x.dtype.bits:
-        shift = y.arg.bit_length() - 1
+        divisor = int(y.arg)
         if is_quotient and supported(ops.SHR, x.dtype):
-            return x >> shift
+            return x >> (divisor.bit_length() - 1)
         if not is_quotient and supported(ops.AND, x.dtype):
-            return x & (y.arg - 1)
+            return x & (divisor - 1)
     known = Known()
     zero = x.wrap(0)
     if known.less_equal(zero, x) and known.less_equal(zero, y):

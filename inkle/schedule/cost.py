@@ -185,13 +185,15 @@ def carried(order: Sequence[Node], contractions: set[Node], outputs: set[Node]) 
     return found
 
 
-def contractions_of(order: Sequence[Node]) -> set[Node]:
+Varying = dict[Node, frozenset[int]]  # of every node, the axes along which it may vary
+
+
+def contractions_of(order: Sequence[Node], varying: Varying) -> set[Node]:
     """Return the REDUCEs that are contractions, and the products that they sum.
 
     A contraction sums products of two values that vary along different axes, so that every element
     is used many times (matmul, convolution).
     """
-    varying = varying_axes(order)
     found: set[Node] = set()
     for node in order:
         if node.op is forms.REDUCE and node.arg[0] is ops.ADD:
@@ -207,15 +209,15 @@ def contractions_of(order: Sequence[Node]) -> set[Node]:
     return found
 
 
-def varying_axes(order: Sequence[Node]) -> dict[Node, frozenset[int]]:
+def varying_axes(order: Sequence[Node]) -> Varying:
     """Return the axes along which each node may vary; `order` has sources first."""
-    varying: dict[Node, frozenset[int]] = {}
+    varying: Varying = {}
     for node in order:
         varying[node] = _varying(node, varying)
     return varying
 
 
-def _varying(node: Node, varying: dict[Node, frozenset[int]]) -> frozenset[int]:
+def _varying(node: Node, varying: Varying) -> frozenset[int]:
     """Return the axes along which a node may vary."""
     shape, op = node.shape, node.op
     axes = frozenset([axis for axis, n in enumerate(shape) if n != 1])

@@ -15,7 +15,7 @@ from math import prod
 
 from inkle.ir import forms, ops
 from inkle.ir.node import Node
-from inkle.schedule.cost import varying_axes
+from inkle.schedule.cost import Varying
 
 LEAST_LANES = 8  # a shorter axis does not fill half a vector
 ONE_TO_ONE = frozenset({forms.SLICE, forms.PAD, forms.FLIP, forms.SHEAR, forms.EXPAND})
@@ -24,15 +24,16 @@ ROW_MAJOR_USERS = frozenset({forms.SCATTER, forms.UPDATE, forms.CAT, forms.GATHE
 
 
 def layouts_of(
-    order: Sequence[Node], contractions: Collection[Node]
+    order: Sequence[Node], contractions: Collection[Node], varying: Varying
 ) -> dict[Node, tuple[int, ...]]:
     """Return, for nodes that should not be stored row major, their axes from outer to inner.
 
     Args:
         order: all nodes, sources first.
         contractions: the REDUCEs (and their products) that are contractions.
+        varying: the axes along which each node may vary.
     """
-    inner = _inner_axes(order, contractions)
+    inner = _inner_axes(order, contractions, varying)
     barred = _barred(order, inner)
     return {
         node: tuple([a for a in range(len(node.shape)) if a != axis] + [axis])
@@ -46,8 +47,9 @@ def _last(node: Node) -> int:
     return max([a for a, n in enumerate(node.shape) if n != 1], default=-1)
 
 
-def _inner_axes(order: Sequence[Node], contractions: Collection[Node]) -> dict[Node, int]:
-    varying = varying_axes(order)
+def _inner_axes(
+    order: Sequence[Node], contractions: Collection[Node], varying: Varying
+) -> dict[Node, int]:
     windows = _window_axes(order)
     inner: dict[Node, int] = {}
     for node in order:

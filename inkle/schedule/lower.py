@@ -55,7 +55,7 @@ class Planner:
         self.storage: dict[Node, Storage] = {}
         self.forced: dict[Node, str] = dict.fromkeys(outputs, "output")
         self.placer = Placer(facts, self.order, self.outputs)
-        self.layouts = layouts_of(self.order, self.placer.contractions)
+        self.layouts = layouts_of(self.order, self.placer.contractions, self.placer.varying)
         self._demands: dict[Node, dict[object, Demand]] = {}
         self._numbers = 0
         self._nest_numbers = 0

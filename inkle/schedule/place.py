@@ -25,6 +25,7 @@ from inkle.schedule.cost import (
     contractions_of,
     reduced_extent,
     size_of,
+    varying_axes,
     work_here,
     work_of,
 )
@@ -49,7 +50,8 @@ class Placer:
 
     def __init__(self, facts: Facts, order: Sequence[Node], outputs: set[Node]) -> None:
         self._facts = facts
-        self.contractions = contractions_of(order)
+        self.varying = varying_axes(order)
+        self.contractions = contractions_of(order, self.varying)
         self._carried = carried(order, self.contractions, outputs)
         self._work = work_of(order, self._carried)
 

@@ -37,7 +37,7 @@ class Group:
         stores: what it writes, by node.
         loads: the nodes it reads from memory.
         reductions: extents of its reductions.
-        level: longest chain of groups before it.
+        level: longest chain of groups before its first nest: what waits for the group is above.
     """
 
     nests: list[Nest]
@@ -104,7 +104,6 @@ def _join(nest: Nest, before: set[Group], groups: Sequence[Group], facts: Facts)
             demand.is_passed_on = True
         group.before |= before - {group}
         group.nests.append(nest)
-        group.level = max([group.level, *[1 + b.level for b in group.before]])
         _note(group, nest)
         return group
     return None

@@ -16,7 +16,7 @@ from math import prod
 
 from inkle.ir import forms, ops, tensor
 from inkle.ir.node import Node, rebuild, toposort, transform
-from inkle.schedule.cost import Facts, Work, contractions_of, varying_axes, work_of
+from inkle.schedule.cost import Facts, Varying, Work, contractions_of, varying_axes, work_of
 
 MOST_PARTS = 64  # enough for balance; each part costs one more array of the output's size
 
@@ -24,10 +24,11 @@ MOST_PARTS = 64  # enough for balance; each part costs one more array of the out
 def split_contractions(outputs: Sequence[Node], facts: Facts) -> list[Node]:
     """Return `outputs` with long contractions to few elements split in two."""
     order = toposort(outputs)
-    contractions = contractions_of(order)
+    varying = varying_axes(order)
+    contractions = contractions_of(order, varying)
     if not any(node.op is forms.REDUCE for node in contractions):
         return list(outputs)
-    varying, work = varying_axes(order), work_of(order, ())
+    work = work_of(order, ())
     parts: dict[Node, tuple[int, int]] = {}
     for node in order:
         if node in contractions and node.op is forms.REDUCE and node.src[0].op is ops.MUL:
@@ -48,7 +49,7 @@ def split_contractions(outputs: Sequence[Node], facts: Facts) -> list[Node]:
 
 
 def _parts_of(
-    node: Node, varying: dict[Node, frozenset[int]], work: dict[Node, Work], facts: Facts
+    node: Node, varying: Varying, work: dict[Node, Work], facts: Facts
 ) -> tuple[int, int] | None:
     """Return (axis of the body to split, number of parts), or None where it would not pay."""
     body = node.src[0]

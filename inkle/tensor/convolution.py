@@ -13,9 +13,9 @@ from inkle.errors import ShapeError
 from inkle.ir import ops, tensor
 from inkle.ir.node import Node
 from inkle.tensor.arguments import Flag, as_int, check_pair
+from inkle.tensor.cutting import pad_node, windows
 from inkle.tensor.dtypes import DTypeLike, as_dtype
 from inkle.tensor.linear import Linear, contract
-from inkle.tensor.movement import pad_node, windows
 from inkle.tensor.reduction import sum_node
 
 Pair = int | Sequence[int]

@@ -24,6 +24,7 @@ from inkle.ir.node import Node, Shape, const
 from inkle.ir.tensor import Slice
 from inkle.tensor.arguments import as_int, broadcast_shape
 from inkle.tensor.base import FAMILY, Core, meet_scalar
+from inkle.tensor.cutting import Cutting
 from inkle.tensor.movement import Movement
 from inkle.tensor.origin import stamp, user_line
 from inkle.tensor.views import Step, View, apply_steps, write_back, written_at
@@ -53,7 +54,7 @@ class Selection:
     indices: list[Node]
 
 
-class Indexing(Movement):
+class Indexing(Cutting):
     """Mixin of indexing and assignment."""
 
     __slots__ = ()

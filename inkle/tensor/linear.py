@@ -15,8 +15,8 @@ from inkle.ir.node import Node, Shape
 from inkle.ir.op import Op
 from inkle.tensor.arguments import broadcast_shape, check_axis
 from inkle.tensor.base import meet
+from inkle.tensor.cutting import windows
 from inkle.tensor.dtypes import DTypeLike, as_dtype
-from inkle.tensor.movement import windows
 from inkle.tensor.reduction import Reduction, accumulator
 
 SCAN_BLOCK = 32  # elements combined one by one before a scan of the block totals takes over

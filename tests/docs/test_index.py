@@ -40,7 +40,7 @@ def test_index_of_decisions_lists_them_all(update_cases: bool):
     assert INDEX.read_text(encoding="utf-8") == expected, "pytest tests/docs --update-cases"
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [page for page in PAGES if "decisions" not in page])
 def test_files_that_a_page_names_exist(page: str):
     named = set(NAMED_FILE.findall((ROOT / page).read_text(encoding="utf-8")))
 

@@ -242,7 +242,7 @@ def test_parameters_of_equal_value_stay_apart():
     assert not np.allclose(grads[0], grads[2])
 
 
-def test_a_layer_without_inputs_gives_its_bias(torch):
+def test_a_layer_without_inputs_gives_its_bias():
     got = nn.Linear(0, 3)(Tensor(np.zeros((2, 0), np.float32)))
 
     assert got.tolist() == [[0.0] * 3] * 2

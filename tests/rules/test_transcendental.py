@@ -10,7 +10,7 @@ import pytest
 from inkle.ir import ops
 from inkle.ir.dtype import float32, float64
 from inkle.ir.node import toposort
-from inkle.rules.transcendental import DECOMPOSITIONS
+from inkle.rules.transcendental import DECOMPOSITIONS, coefficients
 from tests.rules.transcendental_accuracy import (
     BINARY,
     SLOW_ORACLE,
@@ -23,6 +23,7 @@ from tests.rules.transcendental_accuracy import (
 )
 from tests.rules.transcendental_native import compile_graph
 from tests.rules.transcendental_oracle import errors_in_ulp, exact, reference
+from tools import fit_polynomials
 
 UNARY = sorted(set(DECOMPOSITIONS) - BINARY)
 PROMISED_ULP = 2.0  # docs/accuracy.md has the measured errors
@@ -170,6 +171,23 @@ def test_monotonic_functions_are_nearly_monotonic(name):
     y = compile_graph(graph_of(name, float32))(x)
 
     assert np.all(y[:-1] - y[1:] <= np.spacing(np.abs(y[1:])))
+
+
+# --- the coefficients -----------------------------------------------------------------------------
+
+
+def test_the_tool_fits_the_coefficients_in_the_table():
+    exponential = next(spec for spec in fit_polynomials.SPECS if spec.name == "EXPM1")
+
+    found, error = fit_polynomials.fit(exponential, 32)
+
+    assert [np.float32(x) for x in found] == [np.float32(x) for x in coefficients.EXPM1[32]]
+    assert error < -26
+
+
+@pytest.mark.exhaustive
+def test_the_tool_writes_the_table():
+    assert fit_polynomials.table() == fit_polynomials.TARGET.read_text()
 
 
 # --- the instruments themselves -------------------------------------------------------------------

@@ -212,3 +212,19 @@ def test_variables_are_values() -> None:
     [launch] = schedule([n + 1]).launches
 
     assert n in launch.kernel.nodes()
+
+
+def test_kernels_that_wait_for_each_other_are_not_fused() -> None:
+    """Small vectors all: a chain leads out of the group and back."""
+    leaves = Leaves()
+    x, w = leaves.new(8), leaves.new(8, 8)
+    late = leaves.new(8)
+    for _ in range(4):  # a long way to something else that the group reads
+        late = tensor.reshape(matmul(tensor.reshape(late, (1, 8)), w), (8,))
+    y = x + 1.0
+    z = y
+    for _ in range(3):  # contractions cannot join: the chain leaves the group
+        z = tensor.reshape(matmul(tensor.reshape(z * 2.0, (1, 8)), w), (8,))
+    outputs = [y, late + y, z + y, late * 3.0, z * 2.0 + late]
+
+    check(outputs, {leaf: np.ones(leaf.shape, np.float32) for leaf in leaves.all})
