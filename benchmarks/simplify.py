@@ -57,7 +57,7 @@ def conv2d_by_shear() -> list[Node]:
     taps = [each % 31 for each in position]
     weight = unravelled(flat_index([o, c, i, j], (64, 32, 3, 3)), (64, 288))
     back = unravelled(flat_index(weight, (64, 288)), (64, 32, 3, 3))
-    gate = (taps[0] < 30) & (taps[1] < 30) & (0 < taps[0]) & (0 < taps[1])
+    gate = (taps[0] < 30) & (taps[1] < 30) & (taps[0] > 0) & (taps[1] > 0)
     return [flat_index([b, c, *taps], (8, 32, 31, 31)), gate, flat_index(back, (64, 32, 3, 3))]
 
 

@@ -47,7 +47,9 @@ def first_difference(
     Every combination of values from `domains` is tried. Two NaN are equal; 0.0 and -0.0 are not.
     """
     if any(node.op is ops.CAST and node.src[0].dtype is uint64 for node in toposort([left, right])):
-        return first_difference_of_scalars(left, right, condition, domains)  # index has 64 bits there
+        return first_difference_of_scalars(
+            left, right, condition, domains
+        )  # index has 64 bits there
     leaves = list(domains)
     shape = [len(domains[leaf]) for leaf in leaves]
     values: dict[Node, Array] = {}

@@ -89,8 +89,9 @@ _lock = threading.Lock()
 
 def _forget(entry: Any) -> None:
     # A new node may have taken the key meanwhile: only the dead entry itself is removed.
-    if _table.get(entry.key) is entry:
-        del _table[entry.key]
+    key = entry.key
+    if _table.get(key) is entry:
+        del _table[key]
 
 
 def intern(op: Op, dtype: DType, src: tuple[Node, ...], arg: Any, shape: Shape) -> Node:

@@ -31,6 +31,7 @@ from inkle.kernel.access import coefficient, without
 from inkle.kernel.accumulate import Tile
 
 Point = dict[Node, int]
+MAX_LEVELS = 40  # of nested expressions; each takes four frames of Python's stack
 SEQUENTIAL = frozenset({Axis.LOOP, Axis.GRID, Axis.WORKER})
 
 
@@ -72,6 +73,7 @@ class Linearizer:
         self._reduces = [n for n in self._nodes if n.op is forms.REDUCE]
         self._below: dict[Node, set[Node]] = {}
         self._home: dict[Value, Scope] = {}
+        self._level = 0
         self._affines: dict[tuple[Node, Node | None], Any] = {}
 
     def run(self) -> Program:
@@ -251,9 +253,28 @@ class Linearizer:
         key = (node, tuple([point[r] for r in shape.unroll]))
         found = scope.values.get(key)
         if found is None:
+            self._level += 1
+            if self._level > MAX_LEVELS:
+                self._settle_sources(node, point)
             found = self._compute(node, point, shape, scope)
+            self._level -= 1
             scope.values[key] = found
         return found
+
+    def _settle_sources(self, root: Node, point: Point) -> None:
+        """Compute what a deep expression needs, sources first: Python's stack is too short."""
+        level, self._level = self._level, 0
+        stack = [(source, False) for source in root.src] if root.op.is_elementwise else []
+        seen: set[Node] = set()
+        while stack:
+            node, settled = stack.pop()
+            if settled:
+                self.value(node, point)
+            elif node not in seen and node.op.is_elementwise:
+                seen.add(node)
+                stack.append((node, True))
+                stack.extend((source, False) for source in node.src)
+        self._level = level
 
     def _compute(self, node: Node, point: Point, shape: Shape, scope: Scope) -> Value:
         op = node.op

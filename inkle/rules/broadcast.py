@@ -41,9 +41,7 @@ def scalar_constant(node: Node, known: Known) -> Node | None:
     constants = [constant_below(source) if source.shape else None for source in node.src]
     if not any(each is not None for each in constants):
         return None
-    src = tuple(
-        old if new is None else new for new, old in zip(constants, node.src, strict=True)
-    )
+    src = tuple(old if new is None else new for new, old in zip(constants, node.src, strict=True))
     if not any(source.shape for source in src):
         result = intern(node.op, node.dtype, src, node.arg, ())
         return tensor.broadcast_to(result, node.shape)

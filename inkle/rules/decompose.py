@@ -76,7 +76,7 @@ class NodeAlgebra:
     @staticmethod
     def isnan(a: Node) -> Node:
         """Return whether `a` is not a number."""
-        return a.ne(a) if a.dtype.is_float else const(False, bool_)  # noqa: FBT003
+        return a.ne(a) if a.dtype.is_float else const(False, bool_)
 
 
 _ALGEBRA: Any = NodeAlgebra()

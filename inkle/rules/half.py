@@ -7,8 +7,18 @@ tie is invented (Boldo and Melquiond 2008).
 
 from __future__ import annotations
 
-from inkle.ir.dtype import DType, bfloat16, bool_, float32, float64, int32, int64, uint16, uint32
-from inkle.ir.dtype import uint64
+from inkle.ir.dtype import (
+    DType,
+    bfloat16,
+    bool_,
+    float32,
+    float64,
+    int32,
+    int64,
+    uint16,
+    uint32,
+    uint64,
+)
 from inkle.ir.node import Node
 
 _INFINITY, _MAGNITUDE = 0x7F800000, 0x7FFFFFFF  # of float32

@@ -7,7 +7,6 @@ from inkle.rewrite.engine import RuleSet
 from inkle.rules import arithmetic, bits, boolean, broadcast, cast, floats, index, select
 
 
-
 def _nest_of(node: Node) -> object:
     return index.nest_of(node) or boolean.nest_of(node)
 

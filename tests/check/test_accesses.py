@@ -22,7 +22,7 @@ def unproved(*stores):
 
 def padded(*, right_edge=28):
     row, column = I + K - 1, J + L - 1
-    gate = (0 <= row) & (row < 28) & (0 <= column) & (column < right_edge)
+    gate = (row >= 0) & (row < 28) & (column >= 0) & (column < right_edge)
     return load(IN, row * 28 + column, gate)
 
 
@@ -50,8 +50,8 @@ def test_negative_index_is_found():
 def test_loaded_values_are_unknown():
     position = load(INDICES, I).cast(index)
 
-    assert unproved(store(IN, position * 28 + J, ONE, (0 <= position) & (position < 28))) == []
-    (problem,) = unproved(store(IN, position * 28 + J, ONE, 0 <= position))
+    assert unproved(store(IN, position * 28 + J, ONE, (position >= 0) & (position < 28))) == []
+    (problem,) = unproved(store(IN, position * 28 + J, ONE, position >= 0))
     assert "C[i0] = " in problem
 
 
@@ -59,7 +59,7 @@ def test_fixed_width_index_that_may_wrap_is_found():
     position = load(INDICES, I).cast(int32)
 
     assert len(unproved(store(IN, (position + 1).cast(index), ONE, position < 783))) == 1
-    gate = (position < 783) & (-1 <= position)
+    gate = (position < 783) & (position >= -1)
     assert unproved(store(IN, (position + 1).cast(index), ONE, gate)) == []
 
 

@@ -22,7 +22,9 @@ def apply(each, node):
 
 
 def test_rule_of_the_house_style():
-    each = rule("div_of_div", lambda x, a, b: ((x // a) // b, x // (a * b), (a > 0) & (b > 0)), INDEX)
+    each = rule(
+        "div_of_div", lambda x, a, b: ((x // a) // b, x // (a * b), (a > 0) & (b > 0)), INDEX
+    )
 
     assert apply(each, X // 3 // 5) is X // 15
     assert apply(each, X // 3 // -5) is X // 3 // -5

@@ -1,8 +1,8 @@
 """Golden pairs: what each rule does to an expression, as text. `pytest --update-cases` rewrites them.
 
-    add_zero             name of the rule, which must have been applied (or a title of your own)
-      n + 0              Python over the names below; `… when …` simplifies under a gate
-      -> n               what the simplifier makes of it
+add_zero             name of the rule, which must have been applied (or a title of your own)
+  n + 0              Python over the names below; `… when …` simplifies under a gate
+  -> n               what the simplifier makes of it
 """
 
 import math

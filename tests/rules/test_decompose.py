@@ -34,7 +34,9 @@ def tiny(op, dtype):
 def decomposed(node):
     (result,) = decompose([node], primitive)
     assert all(
-        primitive(each.op, each.src[-1].dtype) for each in toposort([result]) if each.op.is_elementwise
+        primitive(each.op, each.src[-1].dtype)
+        for each in toposort([result])
+        if each.op.is_elementwise
     )
     return result
 
@@ -109,7 +111,9 @@ def near_ties(half, count):
         low, high = algebra.from_bits(bits, half), algebra.from_bits(bits + 1, half)
         if math.isfinite(high) and math.isfinite(low):
             middle = (low + high) / 2
-            yield chance.choice((middle, math.nextafter(middle, 0), math.nextafter(middle, math.inf), low))
+            yield chance.choice(
+                (middle, math.nextafter(middle, 0), math.nextafter(middle, math.inf), low)
+            )
 
 
 @pytest.mark.parametrize("half", HALVES, ids=str)
@@ -125,7 +129,9 @@ def test_floats_are_rounded_once_to_halves(half, wide):
 
 
 @pytest.mark.parametrize("half", HALVES, ids=str)
-@pytest.mark.parametrize("dtype", [dt.bool_, int8, int32, dt.uint32, int64, dt.uint64, index], ids=str)
+@pytest.mark.parametrize(
+    "dtype", [dt.bool_, int8, int32, dt.uint32, int64, dt.uint64, index], ids=str
+)
 def test_integers_are_rounded_once_to_halves(half, dtype):
     x = free("x", dtype)
     result = decomposed(x.cast(half))
@@ -137,9 +143,7 @@ def test_integers_are_rounded_once_to_halves(half, dtype):
     for value in numbers:
         if low <= value <= high:
             expected = value_of(x.cast(half), {x: value})
-            exact = (
-                algebra.round_fraction(algebra.Fraction(value), half) if value else 0.0
-            )
+            exact = algebra.round_fraction(algebra.Fraction(value), half) if value else 0.0
             assert same(expected, exact)
             assert same(value_of(result, {x: value}), exact), value
 

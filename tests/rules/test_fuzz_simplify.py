@@ -37,7 +37,9 @@ def check(seed: int) -> None:
             small = smallest_failure(node, lambda each: changes_value(each, maker) is not None)
             pytest.fail(f"seed {seed}: {changes_value(small, maker) or expression(node)}")
         once = SIMPLIFY.simplify(node)
-        again = RuleSet(SIMPLIFY.rules, SIMPLIFY.nest_of).simplify(once)  # without the memory of the first run
+        again = RuleSet(SIMPLIFY.rules, SIMPLIFY.nest_of).simplify(
+            once
+        )  # without the memory of the first run
         if again is not once:
             pytest.fail(f"seed {seed}: {expression(once)} becomes {expression(again)}")
 

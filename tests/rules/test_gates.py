@@ -1,7 +1,7 @@
 """What gates say, and what they must not be used for."""
 
 from inkle.ir import tensor
-from inkle.ir.dtype import bool_, int32, index
+from inkle.ir.dtype import bool_, index, int32
 from inkle.ir.loop import load, range_
 from inkle.ir.node import const
 from inkle.ir.pseudo import expression
@@ -25,7 +25,7 @@ def test_facts_are_bounds_of_sums_in_both_directions():
 
 
 def test_index_under_a_gate():
-    gate = (0 <= I + J - 1) & (I + J - 1 < 28)
+    gate = (I + J - 1 >= 0) & (I + J - 1 < 28)
 
     assert simplify_under((I + J - 1) % 28, gate) is I + J + -1
     assert simplify_under((I + J - 1) // 28, gate) is const(0, index)
@@ -40,14 +40,14 @@ def test_conditions_that_the_gate_states_are_decided():
 
 
 def test_facts_that_contradict_decide_anything():
-    assert simplify_gate((I < 3) & (5 < I)) is const(False, bool_)
+    assert simplify_gate((I < 3) & (I > 5)) is const(False, bool_)
 
 
 def test_parts_that_follow_from_others_vanish():
     gate = (I * 4 + J < 13) & (I < 3) & (I < 9)
 
     assert simplify_gate(gate) is (I < 3)
-    assert expression(simplify_gate((I + J < 29) & (0 < I + J))) == "(i0 + i1 < 29) & (0 < i0 + i1)"
+    assert expression(simplify_gate((I + J < 29) & (I + J > 0))) == "(i0 + i1 < 29) & (0 < i0 + i1)"
 
 
 def test_parts_that_follow_from_each_other_do_not_both_vanish():
@@ -70,18 +70,18 @@ def test_loads_inside_keep_their_own_gate_and_index():
 
 def test_what_is_loaded_may_narrow_an_index():
     position = load(INDICES, I).cast(index)
-    gate = (0 <= position) & (position < 10)
+    gate = (position >= 0) & (position < 10)
 
     assert simplify_under(position % 10, gate) is position
 
 
 def test_memory_read_under_a_gate_never_weakens_that_gate():
     guarded = load(INDICES, I, I < 20).cast(index)
-    gate = (I < 20) & (I + guarded < 10) & (0 <= guarded)
+    gate = (I < 20) & (I + guarded < 10) & (guarded >= 0)
 
     # With guarded >= 0, I + guarded < 10 says I < 10: but guarded is 0 where I < 20 fails.
     assert (I < 20) in set(simplify_gate(gate).toposort())
-    without = (I + guarded < 10) & (0 <= guarded)
+    without = (I + guarded < 10) & (guarded >= 0)
     assert simplify_under(I < 20, without) is (I < 20)
 
 
