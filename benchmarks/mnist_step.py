@@ -4,8 +4,8 @@
     python benchmarks/mnist_step.py --profile     kernels of inkle's step by time
     python benchmarks/mnist_step.py --cold        seconds to the first step, cold and warm cache
 
-Each library has a process of its own, so that idle workers of one do not spin beside the other; they
-take turns, and the medians are compared.
+Each library has a process of its own, so that idle workers of one do not spin beside the other;
+they take turns, and the medians are compared.
 """
 
 from __future__ import annotations
@@ -130,7 +130,8 @@ def start(library: str, options: argparse.Namespace, **variables: str) -> subpro
 
 def ask(process: subprocess.Popen[str]) -> float:
     """Let a worker do one step; return its seconds."""
-    assert process.stdin is not None and process.stdout is not None
+    assert process.stdin is not None
+    assert process.stdout is not None
     process.stdin.write("\n")
     process.stdin.flush()
     return float(process.stdout.readline().split()[0])

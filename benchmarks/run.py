@@ -112,7 +112,7 @@ def reductions() -> list[Case]:
 def rows() -> list[Case]:
     """Functions with reductions and their consumers in every row."""
     np, torch, inkle = tools()
-    (x, w, b), (tx, tw, tb), (ix, iw, ib) = both(np, torch, inkle, (4096, 1024), (1024,), (1024,))
+    _, (tx, tw, tb), (ix, iw, ib) = both(np, torch, inkle, (4096, 1024), (1024,), (1024,))
     softmax = inkle.jit(lambda x: x.softmax(-1))
     layernorm = inkle.jit(lambda x, w, b: x.layernorm() * w + b)
     return [

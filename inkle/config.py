@@ -51,8 +51,8 @@ SETTINGS = {
     for row in (
         Setting("INKLE_CHECK", False, _flag, "verify the graph after every pass and prove bounds"),
         Setting("INKLE_THREADS", 0, _positive, "worker threads; 0: one per usable core"),
-        Setting("INKLE_CACHE", "", str, "folder of compiled kernels and data; empty: ~/.cache/inkle"),
-        Setting("INKLE_CACHE_MB", 512, _positive, "size limit of compiled kernels, in MiB; 0: none"),
+        Setting("INKLE_CACHE", "", str, "folder of kernels and data; empty: ~/.cache/inkle"),
+        Setting("INKLE_CACHE_MB", 512, _positive, "most MiB of compiled kernels; 0: no limit"),
         Setting("INKLE_DATA", "", str, "folder that holds data sets such as MNIST's idx files"),
         Setting("INKLE_TARGET", "", str, "CPU target: avx512, avx2, sse; empty: this machine"),
         Setting("INKLE_EXPLAIN", False, _flag, "print every kernel: line, loop nest, schedule"),

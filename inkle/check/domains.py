@@ -1,4 +1,4 @@
-"""Evaluate two graphs on every point of a small domain, or on edge values, and compare bit for bit."""
+"""Compare two graphs bit for bit on every point of a small domain, or on edge values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FEW_INDEX = (-5, -3, -1, 0, 1, 2, 3, 4, 6)
 def leaves_of(*roots: Node) -> list[Node]:
     """Return what values are chosen for: holes, ranges and everything else that is no operation."""
     found = []
-    stack = [root for root in reversed(roots)]
+    stack = list(reversed(roots))
     seen = set()
     while stack:
         node = stack.pop()

@@ -209,7 +209,8 @@ def _ask(claim: Claim, steps: int) -> Verdict:
         wrong = [translation.term(claim.left) != translation.term(claim.right)]
         if claim.condition is not None:
             wrong.append(translation.term(claim.condition))
-        status, detail = refute([*wrong, *translation.limits], steps)
+        logic = "QF_NIA" if readings[0] and as_integers else "ALL"
+        status, detail = refute([*wrong, *translation.limits], steps, logic)
         if status == "none":
             return Proof(claim.rule, {"z3": 1})
         if status == "found":

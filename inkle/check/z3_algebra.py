@@ -6,8 +6,8 @@ an unbounded integer). `integers`: every value is an unbounded integer, and resu
 operations are wrapped into range; that suits divisions, which bit-vectors find hard.
 
 Z3's own division of integers is Euclidean and has no fixed value at zero; ours truncates and is 0
-there, so it is built from the Euclidean one. Floats are not modelled. Nodes that are not elementwise
-(holes, ranges, loads) are free variables of their dtype, within their bounds.
+there, so it is built from the Euclidean one. Floats are not modelled. Nodes that are not
+elementwise (holes, ranges, loads) are free variables of their dtype, within their bounds.
 """
 
 from __future__ import annotations
@@ -265,20 +265,21 @@ def _check_euclidean(op: Op, divisor: int) -> None:
     assert status == "none", f"{op} by {divisor} is not Z3's"
 
 
-def refute(claims: Iterable[Term], steps: int) -> tuple[str, Any]:
+def refute(claims: Iterable[Term], steps: int, logic: str = "ALL") -> tuple[str, Any]:
     """Look for values that make all `claims` true.
 
     Args:
         claims: Z3 terms of sort bool.
         steps: Z3's own measure of work after which it gives up; unlike a time, it gives the same
             answer on every machine. A million is about a quarter of a second.
+        logic: what Z3 specialises in: "QF_NIA" for products and quotients of integers.
 
     Returns:
         ("none", None) if there are none for certain, ("found", model), or ("unknown", reason).
     """
     require_z3()
     claims = list(claims)
-    solver = z3.Solver(ctx=claims[0].ctx)
+    solver = z3.SolverFor(logic, ctx=claims[0].ctx)
     solver.set("rlimit", steps)
     solver.add(*claims)
     verdict = solver.check()

@@ -1,165 +1,243 @@
-"""Capture of a function: what a trace saw, compiled into one call from inputs and state to outputs.
+"""Capture of a function: a trace, compiled into one call from inputs and state to outputs.
 
-Inputs are storages whose value is replaced by a placeholder while the function is traced. Every
-older storage that the function reads is an implicit input, known by identity, never by version;
-every storage that it assigns is an output of the capture as well. Nothing runs during a trace,
-except what does not depend on inputs.
+While a function is traced, each storage that is older than the trace shows it a placeholder; what
+it assigns stays in the trace. Storages given as inputs may be others at each call. Any other one
+is an implicit input, known by identity, never by version: the capture reads what is in it when it
+runs. Nothing runs during a trace, except what does not depend on inputs.
 """
 
 from __future__ import annotations
 
 import threading
+import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import repeat
+from typing import Any
 
 import numpy as np
 
-from inkle.engine import profile, storage, trace
+from inkle.engine import profile, storage
 from inkle.engine.executable import Executable
 from inkle.engine.realize import canonicalize, executable_for, realize
 from inkle.engine.storage import Storage
+from inkle.engine.trace import tracing
 from inkle.errors import TraceError
 from inkle.ir import tensor
-from inkle.ir.node import Node
+from inkle.ir.dtype import uint64
+from inkle.ir.node import Node, substitute, toposort
 
 RandomCounter = Callable[[int], int]
 
 
 class Recorder:
-    """Sees what a traced function reads, assigns, realizes and draws at random."""
+    """Sees what a traced function reads, assigns, asks the value of, and draws at random.
 
-    def __init__(self, inputs: Sequence[Storage]) -> None:
-        self.inputs = list(inputs)
-        self.born = next(storage.serials)
-        self.originals: dict[Storage, Node] = {}
-        self.reads: dict[Node, Storage] = {}
-        self.random: list[tuple[Node, int]] = []
-        self.placeholders: dict[Node, int] = {}
-        self._before: Callable[[Storage], None] | None = None
+    Attributes:
+        grads: id of a tensor -> the tensor, and the gradient that the function has given it.
+        found_grads: id of a tensor -> the tensor, and the gradient that the function found there.
+        pinned: storages whose values the function has looked at, with the leaf of that value.
 
-    def __enter__(self) -> Recorder:
-        for number, each in enumerate(self.inputs):
-            value = each.peek()
-            placeholder = tensor.buffer(value.dtype, value.shape)
-            self.originals[each] = value
-            self.placeholders[placeholder] = number
-            each.current = placeholder
-        trace.push(self)
-        self._before = storage.set_reader(self._on_read)
-        return self
+    Args:
+        inputs: storages that have no value during the trace.
+        borders: storages whose value comes from leaves of gradients: number that marks the way.
+        line: says which line of the user's program is running.
+    """
 
-    def __exit__(self, *_: object) -> None:
-        storage.set_reader(self._before)
-        trace.pop()
+    def __init__(
+        self, inputs: Sequence[Storage], borders: dict[Storage, int], line: Callable[[], str]
+    ) -> None:
+        self.grads: dict[int, tuple[Any, Any]] = {}
+        self.found_grads: dict[int, tuple[Any, Any]] = {}
+        self.pinned: dict[Storage, Node] = {}
+        self._borders = borders
+        self._line = line
+        self._first = next(storage.serials)
+        self._seen: dict[Storage, Node] = {}  # what older storages show the function
+        self._placeholders: dict[Node, Storage] = {}
+        self._counters: dict[Node, int] = {}
+        self._assigned: dict[Storage, Node] = {}
+        self._pin_lines: dict[Storage, str] = {}
+        self._births: list[weakref.ref[Storage]] = []
+        for each in inputs:
+            self.read(each)
+        self._inputs = frozenset(self._placeholders)
 
-    def restore(self) -> list[tuple[Storage, Node]]:
-        """Give every storage its value from before the trace; return those that were assigned."""
-        changed = []
-        for each, original in self.originals.items():
-            now = each.peek()
-            if now is not original and now not in self.placeholders:
-                changed.append((each, now))
-            each.current = original
-        return changed
+    def is_inside(self, target: Storage) -> bool:
+        """Whether the function has made `target` itself."""
+        return target.serial > self._first
 
-    def _on_read(self, target: Storage) -> None:
-        if target.serial > self.born or target in self.originals:
-            return
-        value = target.peek()
-        leaf = storage.realized(value)
-        if leaf is None:  # older than the trace, hence independent of its inputs
-            leaf = _outside(lambda: realize([value]))[0]
-        if target.peek() is not leaf:
-            target.current = leaf
-        self.reads[leaf] = target
+    def assigned(self) -> dict[Storage, Node]:
+        """Return what the function has assigned to storages older than the trace.
+
+        Raises:
+            TraceError: if it has looked at the value of one of them: a capture has only one value.
+        """
+        for each, line in self._pin_lines.items():
+            if each in self._assigned:
+                raise TraceError(
+                    f"{line}: a captured function looks at the value of a tensor of shape "
+                    f"{each.outside.shape} that it changes itself; compute with the tensor "
+                    f"(where() instead of `if`), or keep the number in Python"
+                )
+        return self._assigned
+
+    def escaped(self) -> list[Storage]:
+        """Return the storages made by the function that live on and depend on what varies."""
+        alive = [each for each in (reference() for reference in self._births) if each is not None]
+        varying = {*self._placeholders, *self._counters}
+        for node in toposort([each.outside for each in alive]):
+            if not varying.isdisjoint(node.src):
+                varying.add(node)
+        return [each for each in alive if each.outside in varying]
+
+    def source(self, leaf: Node) -> Storage | int | None:
+        """Return what fills a leaf of the traced graph: a storage, or a number of draws."""
+        return self._placeholders.get(leaf) or self._counters.get(leaf)
 
     # --- hooks of `Trace` -------------------------------------------------------------------------
 
-    def on_assign(self, target: Storage) -> None:
-        """Remember the value that `target` had before the trace."""
-        if target.serial < self.born and target not in self.originals:
-            self._on_read(target)
-            self.originals[target] = target.peek()
+    def born(self, target: Storage) -> None:
+        """Note a storage that the traced function has made."""
+        self._births.append(weakref.ref(target))
 
-    def on_realize(self, nodes: Sequence[Node]) -> None:
-        """Raise TraceError if a value depends on inputs: it does not exist yet."""
-        changed = {each.peek() for each, old in self.originals.items() if each.peek() is not old}
-        dynamic = {*self.placeholders, *(leaf for leaf, _ in self.random)}
-        for root in nodes:
-            for node in root.toposort():
-                if node in dynamic or (node in changed and node not in self.placeholders):
-                    raise TraceError(
-                        f"{root.origin or 'a captured function'}: this value depends on the inputs "
-                        f"of a captured function, so it has none while the function is captured; "
-                        f"return the tensor and read it outside, or use where() instead of `if`"
-                    )
+    def read(self, target: Storage) -> Node:
+        """Return the value that the traced function sees in `target`."""
+        if self.is_inside(target):
+            return target.outside
+        seen = self._seen.get(target)
+        if seen is None:
+            seen = tensor.buffer(target.outside.dtype, target.outside.shape)
+            self._placeholders[seen] = target
+            if target in self._borders:
+                seen = tensor.detach(seen, self._borders[target])
+            self._seen[target] = seen
+        return seen
+
+    def write(self, target: Storage, node: Node) -> None:
+        """Let the traced function see `node` in `target` from now on."""
+        if self.is_inside(target):
+            target.outside = node
+        else:
+            self._seen[target] = self._assigned[target] = node
+
+    def read_grad(self, owner: Any, outside: Any) -> Any:
+        """Return the gradient that the function sees in a tensor, given the one outside."""
+        if id(owner) in self.grads:
+            return self.grads[id(owner)][1]
+        return self.found_grads.setdefault(id(owner), (owner, outside))[1]
+
+    def write_grad(self, owner: Any, grad: Any) -> None:
+        """Let the traced function see `grad` as the gradient of `owner` from now on."""
+        self.grads[id(owner)] = owner, grad
+
+    def resolve(self, nodes: Sequence[Node]) -> list[Node]:
+        """Return nodes outside of the trace that have the values of `nodes`.
+
+        Raises:
+            TraceError: if they depend on inputs of the traced function: they have no value yet.
+        """
+        values: dict[Node, Node] = {}
+        for node in toposort(nodes):
+            if node in self._inputs or node in self._counters:
+                what = "random numbers" if node in self._counters else "arguments"
+                raise TraceError(
+                    f"{self._line()}: a captured function needs the value of a tensor that depends "
+                    f"on its {what}, and has none while it is captured; return the tensor and "
+                    f"read it outside, or use where() instead of `if`"
+                )
+            if node in self._placeholders:
+                values[node] = self._pin(self._placeholders[node])
+        found = substitute(nodes, values)
+        return [found[node] for node in nodes]
+
+    def _pin(self, target: Storage) -> Node:
+        if target not in self.pinned:
+            with tracing(None):
+                (self.pinned[target],) = realize([target.outside])
+            self._pin_lines[target] = self._line()
+        return self.pinned[target]
 
     def random_counter(self, count: int) -> Node:
         """Return a leaf that will hold the key of the next `count` draws at every call."""
-        leaf = storage.from_array(np.zeros(1, np.uint64))
-        self.random.append((leaf, count))
+        leaf = tensor.buffer(uint64, (1,))
+        self._counters[leaf] = count
         return leaf
 
 
-def _outside(action: Callable[[], list[Node]]) -> list[Node]:
-    """Run `action` as if no capture were in progress."""
-    stack, trace._local.stack = trace._local.stack, []
-    before = storage.set_reader(None)
-    try:
-        return action()
-    finally:
-        trace._local.stack = stack
-        storage.set_reader(before)
-
-
 class Captured:
-    """A compiled trace: inputs and state in, outputs and state out, by one native call."""
+    """A compiled trace: inputs and state in, outputs and state out, by one native call.
+
+    Attributes:
+        lock: held by whoever runs it, from reading the state to changing it.
+        reads: numbers of the inputs that are read.
+
+    Args:
+        recorder: saw the trace.
+        inputs: the storages in the places where `run` gets others.
+        outputs: nodes of the trace.
+    """
 
     def __init__(
-        self,
-        recorder: Recorder,
-        outputs: Sequence[Node],
-        assigned: Sequence[tuple[Storage, Node]],
+        self, recorder: Recorder, inputs: Sequence[Storage], outputs: Sequence[Node]
     ) -> None:
-        roots = [*outputs, *(node for _, node in assigned)]
+        assigned = recorder.assigned()
+        roots = [*outputs, *assigned.values()]
         graph, leaves = canonicalize(roots)
-        self.executable: Executable = executable_for(graph)
-        self._n_outputs = len(outputs)
+        self.lock = threading.RLock()
+        self._executable: Executable | None = executable_for(graph) if graph else None
         self._like = [(node.dtype, node.shape) for node in roots]
-        self._sources = [self._source(recorder, leaf) for leaf in leaves]
-        self._random = recorder.random
-        places = {each: number for number, each in enumerate(recorder.inputs)}
-        self._targets = [(places.get(each), each) for each, _ in assigned]
-        self._lock = threading.Lock()
+        self._n_outputs = len(outputs)
+        places = {each: number for number, each in enumerate(inputs)}
+        self._keys: list[tuple[storage.Array, int]] = []
+        self._sources = [self._source(recorder, leaf, places) for leaf in leaves]
+        self.reads = sorted({each for each in self._sources if isinstance(each, int)})
+        self._targets = [places.get(each, each) for each in assigned]
+        self._pinned = [(places.get(each, each), leaf) for each, leaf in recorder.pinned.items()]
 
-    @staticmethod
-    def _source(recorder: Recorder, leaf: Node) -> int | Storage | Node:
-        """Return the number of an input, a storage to read, or the leaf of a constant."""
-        if leaf in recorder.placeholders:
-            return recorder.placeholders[leaf]
-        return recorder.reads.get(leaf, leaf)
+    def _source(
+        self, recorder: Recorder, leaf: Node, places: dict[Storage, int]
+    ) -> int | Storage | Node:
+        """Return the number of an input, another storage to read, or the leaf of a constant."""
+        source = recorder.source(leaf)
+        if isinstance(source, Storage):
+            return places.get(source, source)
+        if source is not None:
+            leaf = storage.from_array(np.zeros(1, np.uint64))
+            self._keys.append((storage.to_array(leaf), source))
+        return leaf
+
+    def holds(self, inputs: Sequence[Storage]) -> bool:
+        """Whether all values that the traced function has looked at are still the same."""
+        return all(
+            storage.realized(_pick(place, inputs).outside) is leaf for place, leaf in self._pinned
+        )
 
     def run(self, inputs: Sequence[Storage], counter: RandomCounter) -> list[Node]:
         """Run on these inputs; update the state; return fresh leaves of the outputs."""
-        with self._lock:
-            for leaf, count in self._random:
-                storage.to_array(leaf)[...] = counter(count)
-            values = [self._leaf(source, inputs) for source in self._sources]
-            buffers = profile.run(self.executable, [storage.buffer_of(leaf) for leaf in values])
-            leaves = [
-                storage.new_leaf(dtype, shape, buffer)
-                for (dtype, shape), buffer in zip(self._like, buffers, strict=True)
-            ]
-            for (place, target), leaf in zip(self._targets, leaves[self._n_outputs :], strict=True):
-                (target if place is None else inputs[place]).current = leaf
-            return leaves[: self._n_outputs]
+        if self._executable is None:
+            return []
+        for key, count in self._keys:
+            key[0] = counter(count)
+        values = [self._leaf(source, inputs) for source in self._sources]
+        buffers = profile.run(self._executable, [storage.buffer_of(leaf) for leaf in values])
+        leaves = [
+            storage.new_leaf(dtype, shape, buffer)
+            for (dtype, shape), buffer in zip(self._like, buffers, strict=True)
+        ]
+        targets = [_pick(place, inputs) for place in self._targets]
+        # One call of C code, which Ctrl-C cannot interrupt halfway.
+        deque(map(setattr, targets, repeat("outside"), leaves[self._n_outputs :]), maxlen=0)
+        return leaves[: self._n_outputs]
 
     @staticmethod
     def _leaf(source: int | Storage | Node, inputs: Sequence[Storage]) -> Node:
         if isinstance(source, Node):
             return source
-        target = source if isinstance(source, Storage) else inputs[source]
-        leaf = storage.realized(target.peek())
-        if leaf is None:
-            (leaf,) = realize([target.peek()])
-            target.current = leaf
-        return leaf
+        node = _pick(source, inputs).outside
+        leaf = storage.realized(node)
+        return realize([node])[0] if leaf is None else leaf
+
+
+def _pick(place: int | Storage, inputs: Sequence[Storage]) -> Storage:
+    return inputs[place] if isinstance(place, int) else place

@@ -22,6 +22,7 @@ from inkle.kernel.choose import choose_schedule
 from inkle.kernel.linearize import linearize
 from inkle.kernel.machine import Machine
 from inkle.kernel.share import share
+from inkle.kernel.widen import widen
 from inkle.render.llvm import render_llvm
 from inkle.render.llvm_types import supports
 from inkle.rules.decompose import decompose
@@ -111,6 +112,7 @@ def expand_operations(kernel: Kernel, machine: Machine) -> Kernel:
 
 
 LOWERING: tuple[tuple[str, Callable[[Kernel, Machine], Kernel]], ...] = (
+    ("widen reductions", widen),
     ("expand operations", expand_operations),
     ("share values", share),
     ("choose schedule", choose_schedule),

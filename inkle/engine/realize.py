@@ -84,7 +84,7 @@ def realize(nodes: Sequence[Node]) -> list[Node]:
     """
     trace = current_trace()
     if trace is not None:
-        trace.on_realize(nodes)
+        nodes = trace.resolve(nodes)
     todo = list(dict.fromkeys(node for node in nodes if not storage.is_realized(node)))
     if todo:
         outputs, leaves = timed("canonicalize", lambda: canonicalize(todo))
@@ -102,8 +102,3 @@ def run(outputs: tuple[Node, ...], leaves: Sequence[Node]) -> list[Buffer]:
 def synchronize() -> None:
     """Wait for everything queued on the default device."""
     open_device("CPU").synchronize()
-
-
-def is_constant(node: Node) -> bool:
-    """Whether `node` reads no memory at all."""
-    return all(n.op is not forms.BUFFER for n in node.toposort())

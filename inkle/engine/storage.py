@@ -9,12 +9,12 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from inkle.engine.trace import current_trace
 from inkle.errors import DeviceError, DTypeError, TraceError
 from inkle.ir import forms, tensor
 from inkle.ir.dtype import BY_NAME, DType, Kind, bfloat16, uint16
@@ -29,54 +29,42 @@ _realized: weakref.WeakKeyDictionary[Node, Node] = weakref.WeakKeyDictionary()
 _lock = threading.RLock()
 
 
+serials = itertools.count()
+
+
 class Storage:
     """Something that can be assigned to: `current` is the node of its latest version.
 
     Attributes:
+        outside: the node of the latest version outside of any capture in progress. All versions
+            have one shape and one dtype, so these may always be read here.
         device: where it lives.
-        serial: running number; storages born during a capture have greater ones than older ones.
+        serial: running number; storages made during a capture have greater ones than older ones.
     """
 
-    __slots__ = ("__weakref__", "_current", "device", "serial")
+    __slots__ = ("__weakref__", "device", "outside", "serial")
 
     def __init__(self, current: Node, device: str = "CPU") -> None:
+        self.outside = current
         self.device = device
         self.serial = next(serials)
-        self._current = current
+        trace = current_trace()
+        if trace is not None:
+            trace.born(self)
 
     @property
     def current(self) -> Node:
-        """The node of the latest version."""
-        if _readers:
-            _tell_reader(self)
-        return self._current
+        """The node of the latest version, as a capture in progress in this thread sees it."""
+        trace = current_trace()
+        return self.outside if trace is None else trace.read(self)
 
     @current.setter
     def current(self, node: Node) -> None:
-        self._current = node
-
-    def peek(self) -> Node:
-        """Return the node of the latest version without telling a capture in progress."""
-        return self._current
-
-
-serials = itertools.count()
-_readers: dict[int, Callable[[Storage], None]] = {}  # thread -> capture in progress there
-
-
-def _tell_reader(target: Storage) -> None:
-    reader = _readers.get(threading.get_ident())
-    if reader is not None:
-        reader(target)
-
-
-def set_reader(reader: Callable[[Storage], None] | None) -> Callable[[Storage], None] | None:
-    """Let `reader` see every storage that this thread reads; return the reader before."""
-    thread = threading.get_ident()
-    before = _readers.pop(thread, None)
-    if reader is not None:
-        _readers[thread] = reader
-    return before
+        trace = current_trace()
+        if trace is None:
+            self.outside = node
+        else:
+            trace.write(self, node)
 
 
 def attach(node: Node, buffer: Buffer) -> None:

@@ -1,44 +1,69 @@
-"""The hooks by which a capture (`jit`) sees what a traced function does."""
+"""The hook by which a capture (`jit`) sees, and shapes, what a traced function does.
+
+While a thread traces a function, storages and gradients show it values of their own, kept by the
+trace. What other threads see does not change, and a trace that fails leaves nothing behind.
+"""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Protocol
 
-from inkle.engine.storage import Storage
 from inkle.ir.node import Node
+
+if TYPE_CHECKING:
+    from inkle.engine.storage import Storage
 
 
 class Trace(Protocol):
-    """What a capture in progress wants to know."""
+    """A capture in progress."""
 
-    def on_assign(self, target: Storage) -> None:
-        """Note that `target` is about to get another version."""
+    def born(self, target: Storage) -> None:
+        """Note a storage that the traced function has made."""
 
-    def on_realize(self, nodes: Sequence[Node]) -> None:
-        """Raise TraceError if `nodes` depend on inputs of the traced function."""
+    def read(self, target: Storage) -> Node:
+        """Return the value that the traced function sees in `target`."""
 
-    def random_counter(self, count: int) -> Node | None:
+    def write(self, target: Storage, node: Node) -> None:
+        """Let the traced function see `node` in `target` from now on."""
+
+    def read_grad(self, owner: Any, outside: Any) -> Any:
+        """Return the gradient that the function sees in a tensor, given the one outside."""
+
+    def write_grad(self, owner: Any, grad: Any) -> None:
+        """Let the traced function see `grad` as the gradient of `owner` from now on."""
+
+    def resolve(self, nodes: Sequence[Node]) -> list[Node]:
+        """Return nodes outside of the trace that have the values of `nodes`.
+
+        Raises:
+            TraceError: if they depend on inputs of the traced function: they have no value yet.
+        """
+
+    def random_counter(self, count: int) -> Node:
         """Return a leaf that holds the first of `count` random counters at each later call."""
 
 
-_local = threading.local()
+_traces: dict[int, Trace] = {}  # thread -> the capture in progress there
 
 
 def current_trace() -> Trace | None:
-    """Return the innermost capture of this thread, if one is in progress."""
-    stack = getattr(_local, "stack", None)
-    return stack[-1] if stack else None
+    """Return the capture in progress in this thread."""
+    return _traces.get(get_ident()) if _traces else None
 
 
-def push(trace: Trace) -> None:
-    """Begin a capture."""
-    if not hasattr(_local, "stack"):
-        _local.stack = []
-    _local.stack.append(trace)
-
-
-def pop() -> None:
-    """End the innermost capture."""
-    _local.stack.pop()
+@contextmanager
+def tracing(trace: Trace | None) -> Iterator[None]:
+    """Let `trace` see what this thread does inside a `with` block; None: nobody."""
+    thread = get_ident()
+    before = _traces.pop(thread, None)
+    if trace is not None:
+        _traces[thread] = trace
+    try:
+        yield
+    finally:
+        _traces.pop(thread, None)
+        if before is not None:
+            _traces[thread] = before

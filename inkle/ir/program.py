@@ -1,8 +1,8 @@
 """The program form: straight-line values in registers, nested loops, typed vectors.
 
 Unlike the other forms it is not hash-consed: here position matters. A `Value` is computed once,
-where it stands; a `Loop` carries values from one iteration to the next, and after the loop a carried
-value stands for its final state. Renderers translate value by value.
+where it stands; a `Loop` carries values from one iteration to the next, and after the loop a
+carried value stands for its final state. Renderers translate value by value.
 
 Codes of a value that is not an elementwise operation of `inkle.ir.ops`:
 

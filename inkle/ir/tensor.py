@@ -240,9 +240,8 @@ def cat(parts: Sequence[Node], axis: int) -> Node:
             for i, (a, b) in enumerate(zip(first.shape, part.shape, strict=False))
         ]
         if part.dtype is not first.dtype or len(part.shape) != len(first.shape) or not all(same):
-            raise ShapeError(
-                f"cat along {axis}: {first.shape} {first.dtype} and {part.shape} {part.dtype} differ"
-            )
+            one, two = f"{first.shape} {first.dtype}", f"{part.shape} {part.dtype}"
+            raise ShapeError(f"cat along {axis}: {one} and {two} differ")
     kept = [part for part in parts if part.shape[axis]] or [first]
     if len(kept) == 1:
         return kept[0]

@@ -165,7 +165,8 @@ def _reduce_lanes(kernel: Kernel, region: Region, lane: Node | None, machine: Ma
     ):
         return kernel
     taken = [g.ranges for g in regions_of(kernel) if any(axis_of(r) is Axis.LANE for r in g.ranges)]
-    busy = frozenset().union(*taken)  # peeled reductions share loops with those they came from
+    # Peeled reductions share loops with those they came from; a stage is filled once per loop.
+    busy = bounding(kernel).union(*taken)
     own = [
         r
         for r in region.bound

@@ -22,7 +22,7 @@ from typing import Any
 from inkle.errors import RenderError
 from inkle.ir import forms, ops
 from inkle.ir.bounds import bounds
-from inkle.ir.dtype import DType, bool_, index
+from inkle.ir.dtype import DType, bool_, float32, index
 from inkle.ir.loop import Axis, Kernel, axis_of, extent, number_of
 from inkle.ir.node import Node, bound_ranges, toposort
 from inkle.ir.op import Op
@@ -230,9 +230,16 @@ class Linearizer:
         """Read, combine and return what goes back; never merged with another read of the memory."""
         if value.lanes > 1 and (stride is None or stride == 0):
             raise RenderError("lanes of a combining store may collide")
-        old = Value("load", value.dtype, value.lanes, (pointer, where, *mask), stride)
-        new = Value(store.arg, value.dtype, value.lanes, (old, value))
-        self._scopes[-1].block.extend((old, new))
+        dtype, lanes = value.dtype, value.lanes
+        old = Value("load", dtype, lanes, (pointer, where, *mask), stride)
+        if dtype.is_float and dtype.bits == 16:  # combined in float32, as all arithmetic of halves
+            wide = [Value(ops.CAST, float32, lanes, (each,)) for each in (old, value)]
+            total = Value(store.arg, float32, lanes, tuple(wide))
+            new = Value(ops.CAST, dtype, lanes, (total,))
+            self._scopes[-1].block.extend((old, *wide, total, new))
+        else:
+            new = Value(store.arg, dtype, lanes, (old, value))
+            self._scopes[-1].block.extend((old, new))
         return new
 
     def points(self, unroll: Sequence[Node]) -> Iterator[Point]:

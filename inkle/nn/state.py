@@ -240,7 +240,7 @@ def _realized_leaves(tensors: Sequence[Tensor], what: str) -> list[Node]:
         raise TraceError(f"{what} inside a captured function; call it outside of it")
     if tensors:
         tensors[0].realize(*tensors[1:])
-    return [tensor._storage.peek() for tensor in tensors]
+    return [tensor._storage.outside for tensor in tensors]
 
 
 def _bytes(leaf: Node) -> NDArray[np.uint8]:

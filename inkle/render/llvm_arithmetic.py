@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from inkle.errors import RenderError
 from inkle.ir import ops
-from inkle.ir.dtype import DType, Kind, float32, float64, uint32
+from inkle.ir.dtype import DType, Kind, bfloat16, float32, float64, uint32
 from inkle.ir.op import Op
 from inkle.ir.program import Value
 from inkle.render.llvm_text import LlvmText, type_of_mask, zero
@@ -12,7 +12,6 @@ from inkle.render.llvm_types import (
     COMPARISON,
     INSTRUCTION,
     INTRINSIC,
-    REGISTER,
     literal,
     suffix,
     type_of,
@@ -129,22 +128,33 @@ class LlvmArithmetic(LlvmText):
         return self._new(f"select {mask} {bad}, {kind} {other}, {kind} {plain}")
 
     def _cast(self, source: Value, value: Value, arg: str) -> str:
-        """Casts as the op table defines them: truncating, saturating, NaN to 0."""
+        """Casts as the op table defines them: truncating, saturating, NaN to 0.
+
+        A bfloat16 is held as its bits: what LLVM does with its own type depends on the processor.
+        """
         old, new, lanes = source.dtype, value.dtype, value.lanes
+        if old is new:
+            return arg
+        if old is bfloat16:
+            arg, old = self._from_bfloat16(arg, lanes), float32
+            return arg if new is float32 else self._cast_plain(old, new, lanes, arg)
+        if new is not bfloat16:
+            return self._cast_plain(old, new, lanes, arg)
+        if not old.is_float or old.bits == 16:
+            exact = float32 if old.bits <= 16 else float64
+            arg, old = self._cast_plain(old, exact, lanes, arg), exact
+        single = self._round_to_odd(arg, lanes) if old is float64 else arg
+        return self._round_to_bfloat16(single, lanes)
+
+    def _cast_plain(self, old: DType, new: DType, lanes: int, arg: str) -> str:
+        """Casts between types that LLVM has."""
         from_kind, to_kind = type_of(old, lanes), type_of(new, lanes)
-        if REGISTER[old.name] == REGISTER[new.name]:
+        if from_kind == to_kind:
             return arg
         if new.kind is Kind.BOOL:
-            zero = literal(0, old, lanes)
-            return self._new(
-                f"{'fcmp une' if old.is_float else 'icmp ne'} {from_kind} {arg}, {zero}"
-            )
+            code = "fcmp une" if old.is_float else "icmp ne"
+            return self._new(f"{code} {from_kind} {arg}, {literal(0, old, lanes)}")
         if old.is_float and new.is_float:
-            if old.bits == new.bits:  # float16 and bfloat16 meet in float32
-                arg = self._new(f"fpext {from_kind} {arg} to {_floats(lanes)}")
-                return self._new(f"fptrunc {_floats(lanes)} {arg} to {to_kind}")
-            if old.bits == 64 and new.name == "bfloat16":
-                arg, from_kind = self._round_to_odd(arg, lanes), _floats(lanes)
             code = "fpext" if new.bits > old.bits else "fptrunc"
             return self._new(f"{code} {from_kind} {arg} to {to_kind}")
         if old.is_float:
@@ -157,6 +167,13 @@ class LlvmArithmetic(LlvmText):
         wide, narrow = new.bits or 64, 1 if old.kind is Kind.BOOL else old.bits or 64
         code = "trunc" if wide < narrow else "zext" if unsigned else "sext"
         return self._new(f"{code} {from_kind} {arg} to {to_kind}")
+
+    def _from_bfloat16(self, arg: str, lanes: int) -> str:
+        """Return the float32 of which a bfloat16 is the upper half."""
+        bits, half = type_of(uint32, lanes), type_of(bfloat16, lanes)
+        wide = self._new(f"zext {half} {arg} to {bits}")
+        high = self._new(f"shl {bits} {wide}, {literal(16, uint32, lanes)}")
+        return self._new(f"bitcast {bits} {high} to {_floats(lanes)}")
 
     def _round_to_odd(self, arg: str, lanes: int) -> str:
         """Return a float64 as float32, inexact ones with an odd last bit.
@@ -177,6 +194,23 @@ class LlvmArithmetic(LlvmText):
         odd = self._new(f"or {bits} {cut}, {literal(1, uint32, lanes)}")
         chosen = self._new(f"select {mask} {inexact}, {bits} {odd}, {bits} {raw}")
         return self._new(f"bitcast {bits} {chosen} to {narrow}")
+
+    def _round_to_bfloat16(self, arg: str, lanes: int) -> str:
+        """Round a float32 to nearest even by its bits.
+
+        Most processors lack the conversion, and AVX-512's flushes subnormals to zero.
+        """
+        bits, mask = type_of(uint32, lanes), type_of_mask(lanes)
+        raw = self._new(f"bitcast {_floats(lanes)} {arg} to {bits}")
+        high = self._new(f"lshr {bits} {raw}, {literal(16, uint32, lanes)}")
+        odd = self._new(f"and {bits} {high}, {literal(1, uint32, lanes)}")
+        bias = self._new(f"add {bits} {odd}, {literal(0x7FFF, uint32, lanes)}")
+        sum_ = self._new(f"add {bits} {raw}, {bias}")
+        rounded = self._new(f"lshr {bits} {sum_}, {literal(16, uint32, lanes)}")
+        quiet = self._new(f"or {bits} {high}, {literal(0x40, uint32, lanes)}")  # stays a NaN
+        unordered = self._new(f"fcmp uno {_floats(lanes)} {arg}, {arg}")
+        chosen = self._new(f"select {mask} {unordered}, {bits} {quiet}, {bits} {rounded}")
+        return self._new(f"trunc {bits} {chosen} to {type_of(bfloat16, lanes)}")
 
     def _across(self, value: Value) -> str:
         """Combine all lanes in a tree of halves: log2(lanes) steps, one fixed order."""

@@ -6,7 +6,7 @@ import math
 import struct
 
 from inkle.ir import ops
-from inkle.ir.dtype import DType, Kind, round_half_bits
+from inkle.ir.dtype import DType, Kind, bfloat16, float16, round_half_bits
 from inkle.ir.op import Op
 
 REGISTER = {
@@ -20,12 +20,12 @@ REGISTER = {
     "uint32": "i32",
     "uint64": "i64",
     "float16": "half",
-    "bfloat16": "bfloat",
+    "bfloat16": "i16",  # its bits
     "float32": "float",
     "float64": "double",
     "index": "i64",
 }
-SUFFIX = {"half": "f16", "bfloat": "bf16", "float": "f32", "double": "f64"}
+SUFFIX = {"half": "f16", "float": "f32", "double": "f64"}
 
 # Operations that are one instruction, by family of the operands.
 INSTRUCTION: dict[Op, dict[Kind, str]] = {
@@ -71,12 +71,12 @@ SPELLED = frozenset(
     }
     | {ops.WHERE, ops.CAST, ops.BITCAST}
 )
-HALVES = ("float16", "bfloat16")
+HALVES = (float16, bfloat16)
 
 
 def supports(op: Op, dtype: DType) -> bool:
     """Whether this target has `op` on operands of `dtype`; everything else is decomposed."""
-    if dtype.name in HALVES and op not in (ops.CAST, ops.BITCAST, ops.WHERE, ops.NEG, ops.ABS):
+    if dtype in HALVES and op not in (ops.CAST, ops.BITCAST, ops.WHERE):
         return False
     if op in SPELLED:
         return True
@@ -117,8 +117,10 @@ def _scalar(value: bool | int | float, dtype: DType) -> str:
     if dtype.kind is not Kind.FLOAT:
         return str(int(value))
     number = float(value)
+    if dtype is bfloat16:
+        return str(round_half_bits(number, dtype))
     if dtype.bits == 16:
-        return f"0x{'H' if dtype.name == 'float16' else 'R'}{round_half_bits(number, dtype):04X}"
+        return f"0xH{round_half_bits(number, dtype):04X}"
     if dtype.bits == 32 and not (math.isinf(number) or number != number):
         number = struct.unpack("<f", struct.pack("<f", number))[0]
     bits = struct.unpack("<Q", struct.pack("<d", number))[0]

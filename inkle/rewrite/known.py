@@ -94,9 +94,10 @@ class Known:
                     None if high is None else high // divisor,
                 )
                 return intersect(within, quotient)
-            if divisor > 0 and low is not None and high is not None:
-                if low // divisor == high // divisor:
-                    return intersect(within, (low % divisor, high % divisor))
+            if divisor <= 0 or low is None or high is None:
+                return within
+            if low // divisor == high // divisor:
+                return intersect(within, (low % divisor, high % divisor))
         return within
 
     def less(self, a: Node, b: Node) -> bool:

@@ -82,7 +82,7 @@ def compile_rule(
 
 
 def _orders(pattern: Node) -> Iterator[Node]:
-    """Yield `pattern` with the sources of its commutative operations in every order worth trying."""
+    """Yield `pattern` with its commutative operations in every order worth trying."""
     if not pattern.src:
         yield pattern
         return

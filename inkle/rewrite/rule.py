@@ -69,7 +69,7 @@ class Rule:
         return found
 
     def matchers(self, operand: DType) -> list[Matcher]:
-        """Return the functions that apply the rule to nodes whose last source has dtype `operand`."""
+        """Return functions that apply the rule to nodes whose last source is of dtype `operand`."""
         found = []
         for dtype in self.dtypes():
             sides = self.sides(dtype)
@@ -149,7 +149,7 @@ def _sides(
     unbound = sorted(each.arg[0] for each in holes(*parts[1:]) - bound)
     if unbound:
         raise RewriteError(
-            f"rule {name}: {', '.join(unbound)} must occur on the left side, where matching binds it"
+            f"rule {name}: {', '.join(unbound)} must occur on the left side, which binds variables"
         )
     if left.dtype is not right.dtype or (condition is not None and condition.dtype is not bool_):
         raise RewriteError(

@@ -63,7 +63,7 @@ def _cast_samples() -> Iterable[Node]:
 
 
 def _is_exact(source: DType, middle: DType, target: DType) -> bool:
-    """Whether source -> middle loses nothing, and middle -> target treats numbers as source does."""
+    """Whether source -> middle loses nothing, and target takes both for the same number."""
     # Integers wrap, floats saturate: -1 as int8 is 255 as uint8, and -1.0 is 0.
     saturates = middle.is_float and not source.is_float and target.is_integer
     return holds_all(middle, source) and (not saturates or holds_all(target, source))

@@ -1,4 +1,4 @@
-"""Rules about floats: only what holds bit for bit for every value, NaN, infinities and -0.0 included.
+"""Rules about floats: only what holds bit for bit, for NaN, infinities and -0.0 as well.
 
 (A NaN stays a NaN; which one is not promised.)
 """

@@ -89,10 +89,9 @@ def _under(node: Node, parts: list[Node]) -> Node:
         negation = part.src[0] if part.op is ops.NOT else ~part
         fixed[part], fixed[negation] = TRUE, FALSE
     known = Known(facts_of(parts))
-    for each in toposort((node,)):
-        if each.op is forms.LOAD:
-            fixed[each] = each
-    if not known.facts and fixed.keys().isdisjoint(toposort((node,))):
+    nodes = toposort((node,))
+    fixed.update({each: each for each in nodes if each.op is forms.LOAD})
+    if not known.facts and fixed.keys().isdisjoint(nodes):
         return node
     result = SIMPLIFY.rewrite((node,), known, fixed)[0]
     low, high = known.bounds(result)

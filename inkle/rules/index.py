@@ -153,8 +153,8 @@ LEMMAS = (
     ),
     # (x // a + y) // b == (x + a*y) // (a*b) follows by lemma_low_digits_of_quotient.
     rule("lemma_quotients_nest", lambda x, y, a: ((x // a + y) * a + x % a, x + y * a), INDEX),
-    # (x % (a*b)) // a == (x // a) % b: by lemma_low_digits_of_remainder, with x // a for x and x % a
-    # for y, the numerator is (x // a) % b * a + x % a; then lemma_multiples_leave.
+    # (x % (a*b)) // a == (x // a) % b: by lemma_low_digits_of_remainder, with x // a for x and
+    # x % a for y, the numerator is (x // a) % b * a + x % a; then lemma_multiples_leave.
     rule("lemma_remainder_moves_out", lambda x, a: ((x % a) // a, x.wrap(0), a > 0), INDEX),
     # x % (a*b) is x - z*a for z = b * (x // (a*b)).
     rule("lemma_remainder_vanishes", lambda x, y, z, a: ((y + x - z * a) % a, (y + x) % a), INDEX),

@@ -1,4 +1,4 @@
-"""Sums of products in normal form, and quotients and remainders that belong together (index arithmetic).
+"""Sums of products in normal form; quotients and remainders that belong together (index).
 
 ::
 

@@ -18,6 +18,7 @@ from inkle.ir import forms, ops, tensor
 from inkle.ir.node import Node, rebuild, toposort, transform
 from inkle.schedule.cost import Facts, Varying, Work, contractions_of, varying_axes, work_of
 
+SHORTEST = 4  # a sum over fewer elements than a fourth of the result's stays in one
 MOST_PARTS = 64  # enough for balance; each part costs one more array of the output's size
 
 
@@ -60,6 +61,8 @@ def _parts_of(
     wanted = min(MOST_PARTS, operands // max(1, facts.cache_bytes), body.shape[axis] // 2)
     if wanted < 4 or result * wanted > operands:
         return None
+    if prod([body.shape[a] for a in node.arg[1]]) * SHORTEST < prod(node.shape):
+        return None  # blocks of the result reuse what they load: a matrix product
     if not all(axis in varying[factor] for factor in body.src):
         return None  # a part would stream the other operand as a whole
     return axis, _divisor(body.shape[axis], wanted)

@@ -11,7 +11,8 @@ from typing import Any, Self
 import numpy as np
 
 from inkle.engine.storage import Storage
-from inkle.errors import DeviceError, DTypeError
+from inkle.engine.trace import current_trace
+from inkle.errors import DeviceError, DTypeError, ShapeError
 from inkle.ir import forms, tensor
 from inkle.ir.dtype import DType, Kind, bool_, float32, int64, promote
 from inkle.ir.elementwise import Scalar
@@ -67,25 +68,25 @@ def spread(a: Node, b: Node, what: str) -> tuple[Node, Node]:
 class Core:
     """Storage, node and identity of a tensor; see `Tensor`."""
 
-    __slots__ = ("_storage", "_view", "_history", "grad", "__weakref__")
+    __slots__ = ("_storage", "_view", "_history", "_grad", "__weakref__")
 
     _storage: Storage
     _view: View | None
     _history: History | None
-    grad: Self | None
+    _grad: Self | None
 
     @classmethod
     def _of(cls, node: Node, device: str, view: View | None = None) -> Self:
         """Return a tensor whose value is `node`."""
         if node.origin is None:
             stamp(node)
-        if modes.no_grad:
+        if modes.no_grad and node.op is not forms.BUFFER:
             node = tensor.detach(node)
         new = object.__new__(cls)
         new._storage = Storage(node, device)
         new._view = view
         new._history = None
-        new.grad = None
+        new._grad = None
         return new
 
     def _new(self, node: Node) -> Self:
@@ -100,14 +101,36 @@ class Core:
         return self._history.node(self._storage.current)
 
     @property
+    def grad(self) -> Self | None:
+        """Gradient that `backward()` has left here; None before, and where nothing arrives."""
+        trace = current_trace()
+        if trace is None:
+            return self._grad
+        found: Self | None = trace.read_grad(self, self._grad)
+        return found
+
+    @grad.setter
+    def grad(self, value: Self | None) -> None:
+        if value is not None:
+            if not isinstance(value, Core):
+                raise DTypeError(f"a gradient is a tensor or None, got {value!r:.60}")
+            if value.shape != self.shape:
+                raise ShapeError(f"a gradient of {value.shape} for a tensor of {self.shape}")
+        trace = current_trace()
+        if trace is None:
+            self._grad = value
+        else:
+            trace.write_grad(self, value)
+
+    @property
     def shape(self) -> Shape:
         """Sizes of the axes."""
-        return self._storage.peek().shape
+        return self._storage.outside.shape
 
     @property
     def dtype(self) -> DType:
         """Type of the elements."""
-        return self._storage.peek().dtype
+        return self._storage.outside.dtype
 
     @property
     def device(self) -> str:
@@ -117,7 +140,7 @@ class Core:
     @property
     def ndim(self) -> int:
         """Number of axes."""
-        return len(self._storage.peek().shape)
+        return len(self._storage.outside.shape)
 
     # --- operands ---------------------------------------------------------------------------------
 

@@ -57,7 +57,7 @@ class Creation(Convolution):
             node = node_from(data, target)
         made = self._created(node, device, requires_grad=requires_grad)
         self._storage, self._view, self._history = made._storage, None, None
-        self.grad = None
+        self._grad = None
         if requires_grad:
             self._set_leaf()
 

@@ -72,6 +72,11 @@ class Gradients(Random):
                 "backward: no tensor that requires a gradient is in reach; call requires_grad_() "
                 "on the parameters before using them (detach and no_grad cut the way, too)"
             )
+        if any(leaf.arg == leaves.CUT for leaf in found):
+            raise GradientError(
+                "backward: no gradient flows into or out of a captured function; call backward() "
+                "on the same side of it as the parameters are used, or detach() what it returned"
+            )
         parts = gradient_nodes([node], [self._cotangent(gradient, "backward")], found)
         totals: dict[int, Node] = {}
         for leaf, part in zip(found, parts, strict=True):

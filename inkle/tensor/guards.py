@@ -1,53 +1,113 @@
-"""What a captured function depends on besides its tensors, described so that it can be compared.
+"""What a captured function depends on besides the values of tensors, described for comparison.
 
 A description is a nested tuple. Numbers, strings and containers are compared by type and value;
-tensors by shape, dtype, device and which of them are the same; other objects by their attributes,
-walked as a tree; functions, classes and modules by identity. Nothing is compared by hash or address.
+tensors by shape, dtype, device, gradients, and which of them are the same; functions by code,
+closure and the globals that they name; other objects by their attributes, walked as a tree. What
+shows nothing of itself is compared by identity, never by hash or address. Where all classes of an
+object are the user's own, only attributes that the user's code names count; a library's code is
+not read, its objects count in full.
 """
 
 from __future__ import annotations
 
+import array
+import collections
+import dis
+import enum
+import functools
+import io
+import os
+import pickle
+import random
+import sys
+import sysconfig
 import types
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
-from inkle.engine.storage import Storage
 from inkle.errors import TraceError
 from inkle.ir.dtype import DType
+from inkle.ir.node import Node
 from inkle.tensor.base import Core
+from inkle.tensor.leaves import leaves_below
 
 MAX_OBJECTS = 20_000  # objects walked before a guard is refused: it would cost more than it saves
-_PLAIN = (bool, int, str, bytes, complex, type(None), type(Ellipsis))
-_SAME = (types.ModuleType, types.BuiltinFunctionType, type, types.CodeType, DType)
+
+# Compared by `==`: they never change.
+_VALUES = frozenset(("datetime", "decimal", "fractions", "pathlib", "re", "uuid", "zoneinfo"))
+# What objects of these modules hold changes no result: locks, files, loggers.
+_IDENTITIES = frozenset(
+    ("_ctypes", "_thread", "concurrent", "ctypes", "logging", "multiprocessing", "queue", "socket",
+     "subprocess", "threading", "weakref")
+)  # fmt: skip
+# Where user code names one of these, it may read any attribute.
+_REFLECTION = frozenset(
+    ("__class__", "__dict__", "asdict", "astuple", "attrgetter", "copy", "deepcopy", "dir", "eval",
+     "exec", "fields", "get_parameters", "get_state_dict", "getattr", "globals", "locals",
+     "methodcaller", "setattr", "type", "vars")
+)  # fmt: skip
+_CONSTRUCTION = frozenset(("__init__", "__new__", "__post_init__"))
+_LIBRARIES = (
+    *{os.path.join(sysconfig.get_path(each), "") for each in ("stdlib", "purelib", "platlib")},
+    os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), ""),
+)
+
+Named = tuple[str, object]
 
 
 class Same:
-    """Equal only to a description of the same object, which it keeps alive."""
+    """Equal only to a description of the same object, which it does not keep alive if it can."""
 
-    __slots__ = ("value",)
+    __slots__ = ("_reference",)
 
     def __init__(self, value: object) -> None:
-        self.value = value
+        try:
+            self._reference: Callable[[], object] = weakref.ref(value)
+        except TypeError:
+            self._reference = lambda: value
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Same) and other.value is self.value
+        value = self._reference()
+        return isinstance(other, Same) and value is not None and other._reference() is value
 
-    __hash__ = None  # type: ignore[assignment]  # descriptions are compared, never hashed
+    def __hash__(self) -> int:
+        return id(self._reference())  # serves sets of descriptions; equality decides
+
+    def __repr__(self) -> str:
+        value = self._reference()
+        return str(getattr(value, "__qualname__", f"{value!r:.60}"))
+
+
+class GuardError(TraceError):
+    """Something that cannot be compared; the path to it grows while the error travels."""
+
+    def __init__(self, what: str, *path: str) -> None:
+        super().__init__(what)
+        self.path = [*path]
+
+    def __str__(self) -> str:
+        return f"a captured function depends on {'.'.join(reversed(self.path))}, {self.args[0]}"
 
 
 class Describer:
-    """Walks values and describes them; collects the storages of tensors on the way.
+    """Walks values and describes them; collects tensors on the way.
+
+    Attributes:
+        tensors: every tensor found, in order.
 
     Args:
-        by_identity: whether tensors are told apart by storage (what a function closes over) or only
-            by their order (arguments).
+        names: all names that user code is known to use. Those of functions that the walk finds are
+            added; if there are new ones, the description may lack something: describe again.
     """
 
-    def __init__(self, *, by_identity: bool) -> None:
-        self.storages: list[Storage] = []
-        self._by_identity = by_identity
+    def __init__(self, names: set[str]) -> None:
+        self.tensors: list[Core] = []
+        self._names = names
+        self._known = frozenset(names)
+        self._all = not names.isdisjoint(_REFLECTION)
         self._numbers: dict[int, int] = {}
         self._seen: dict[int, int] = {}
         self._kept: list[object] = []
@@ -56,106 +116,261 @@ class Describer:
         """Return a description of `value`.
 
         Raises:
-            TraceError: for a NumPy array (its values may change unseen) or a huge object.
+            TraceError: for a NumPy array (its values may change unseen), an iterator (so may its
+                position), or a huge object.
         """
-        kind = type(value)
-        if kind is float:
-            return kind, value.hex()  # NaN equals itself here, and 0.0 is not -0.0
-        if isinstance(value, _PLAIN):
-            return kind, value
-        if isinstance(value, Core):
-            return self._tensor(value)
-        if isinstance(value, np.ndarray):
-            raise TraceError(
-                f"a captured function depends on a NumPy array of shape {value.shape}, whose values "
-                f"may change unseen; make it a tensor first: Tensor(array)"
-            )
-        if isinstance(value, _SAME):
-            return Same(value)
-        return self._compound(value)
-
-    def _tensor(self, value: Core) -> object:
-        current = value._storage.peek()
-        number = self._numbers.setdefault(id(value._storage), len(self.storages))
-        if number == len(self.storages):
-            self.storages.append(value._storage)
-        which: object = Same(value._storage) if self._by_identity else number
-        wanted = getattr(value, "requires_grad", False)
-        return "tensor", which, current.shape, Same(current.dtype), value._storage.device, wanted
-
-    def _compound(self, value: Any) -> object:
+        handler = _HANDLER_OF.get(type(value)) or _find_handler(type(value))
+        if handler not in _COMPOUND:
+            return handler(self, value)
         number = self._seen.get(id(value))
         if number is not None:
             return "again", number
         self._seen[id(value)] = len(self._seen)
         self._kept.append(value)  # an id means something only while its object lives
         if len(self._seen) > MAX_OBJECTS:
-            raise TraceError(f"a captured function depends on more than {MAX_OBJECTS} objects")
-        if isinstance(value, (list, tuple)):
-            return (type(value), *[self.describe(each) for each in value])
-        if isinstance(value, dict):
-            return (dict, *[(self.describe(k), self.describe(v)) for k, v in value.items()])
-        if isinstance(value, (set, frozenset)):
-            return type(value), frozenset(value)
-        if isinstance(value, types.FunctionType):
-            return Same(value.__code__), self.closure(value)
-        if isinstance(value, types.MethodType):
-            return self.describe(value.__func__), self.describe(value.__self__)
-        attributes = _attributes(value)
-        if attributes is None:
-            return Same(value)
-        return (type(value), *[(name, self.describe(each)) for name, each in attributes])
+            raise GuardError(f"which leads to more than {MAX_OBJECTS} objects; let it use fewer")
+        return handler(self, value)
 
-    def closure(self, function: types.FunctionType) -> object:
-        """Describe closure cells, defaults, and the globals that the code of `function` names."""
+    def named(self, pairs: Iterable[tuple[str, Any]]) -> tuple[Named, ...]:
+        """Describe values with their names, which appear in messages."""
+        return tuple([(name, self._part(name, value)) for name, value in pairs])
+
+    def _part(self, name: str, value: Any) -> object:
+        try:
+            return self.describe(value)
+        except RecursionError:
+            raise GuardError("which is nested too deeply to be compared", name) from None
+        except GuardError as error:
+            error.path.append(name)
+            raise
+
+    def _tensor(self, value: Core) -> object:
+        number = self._numbers.setdefault(id(value), len(self.tensors))
+        if number < len(self.tensors):
+            return "again", "tensor", number
+        self.tensors.append(value)
+        like = value._storage.outside
+        own = self.named(getattr(value, "__dict__", {}).items())
+        return "tensor", like.shape, like.dtype.name, value.device, flow(value), own
+
+    # --- containers -------------------------------------------------------------------------------
+
+    def _sequence(self, value: Iterable[Any]) -> object:
+        return (type(value), *[self.describe(each) for each in value])
+
+    def _mapping(self, value: Any) -> object:
+        pairs = [(self.describe(k), self._part(f"[{k!r}]", v)) for k, v in value.items()]
+        return (type(value), *pairs)
+
+    def _set(self, value: Iterable[Any]) -> object:
+        return type(value), frozenset([self.describe(each) for each in value])
+
+    def _slice(self, value: slice) -> object:
+        return slice, self._sequence((value.start, value.stop, value.step))
+
+    # --- code -------------------------------------------------------------------------------------
+
+    def _function(self, function: types.FunctionType) -> object:
+        code = function.__code__
         cells = []
-        for cell in function.__closure__ or ():
+        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
             try:
-                cells.append(self.describe(cell.cell_contents))
-            except ValueError:  # an empty cell: a name that is not assigned yet
-                cells.append("empty")
-        defaults = [self.describe(each) for each in function.__defaults__ or ()]
-        outside = [
-            (name, self.describe(function.__globals__[name]))
-            for name in _names(function.__code__)
-            if name in function.__globals__
-        ]
-        return tuple(cells), tuple(defaults), tuple(outside)
+                cells.append((name, cell.cell_contents))
+            except ValueError:
+                cells.append((name, _unassigned))
+        parts = [self.named(cells), self._sequence(function.__defaults__ or ())]
+        parts.append(self.named((function.__kwdefaults__ or {}).items()))
+        if not _is_library(function.__globals__.get("__name__")):
+            wanted, names = _read_names(code)
+            self._names |= names
+            outside = function.__globals__
+            parts.append(self.named((each, outside[each]) for each in wanted if each in outside))
+            parts.append(self.named(vars(function).items()))
+        return Same(code), *parts
+
+    def _method(self, method: types.MethodType) -> object:
+        return self.describe(method.__self__), self.describe(method.__func__)
+
+    def _partial(self, partial: functools.partial[Any]) -> object:
+        return functools.partial, self._sequence((partial.func, partial.args, partial.keywords))
+
+    def _module(self, module: types.ModuleType) -> object:
+        if _is_library(module.__name__):
+            return Same(module)
+        outside = vars(module)
+        names = sorted(self._known & outside.keys())
+        return Same(module), *self.named((each, outside[each]) for each in names)
+
+    def _class(self, cls: type) -> object:
+        if _is_library(cls.__module__):
+            return Same(cls)
+        parts: list[tuple[str, Any]] = []
+        for name, value in vars(cls).items():
+            value = getattr(value, "fget", None) or getattr(value, "func", value)  # properties
+            value = getattr(value, "__func__", value)  # static methods and class methods
+            if not (name.startswith("__") and name.endswith("__")):
+                wanted = self._uses(name)
+            elif name in _CONSTRUCTION:  # runs if somebody names the class, or calls super()
+                wanted = self._uses(name) or self._uses(cls.__name__)
+            else:
+                wanted = isinstance(value, types.FunctionType)
+            if wanted:
+                parts.append((name, value))
+        return Same(cls), self._sequence(cls.__bases__), *self.named(parts)
+
+    def _uses(self, name: str) -> bool:
+        return self._all or name in self._known
+
+    # --- objects ----------------------------------------------------------------------------------
+
+    def _object(self, value: Any) -> object:
+        kind = type(value)
+        wrapped = getattr(value, "__wrapped__", None)
+        if callable(wrapped):  # a captured function, or one with an lru_cache
+            return Same(kind), self.describe(wrapped)
+        attributes = list(_attributes(value))
+        if not attributes and not _is_python(kind):
+            if hasattr(kind, "__next__"):
+                raise GuardError(
+                    f"a {kind.__name__}: an iterator, whose position would be frozen; take its "
+                    f"items outside and pass them as arguments"
+                )
+            return Same(value)
+        if not any(_is_library(cls.__module__) for cls in kind.__mro__[:-1]):
+            attributes = [(name, each) for name, each in attributes if self._uses(name)]
+        return self.describe(kind), *self.named(attributes)
+
+    def _refuse_array(self, value: np.ndarray[Any, Any]) -> object:
+        raise GuardError(
+            f"a NumPy array of shape {value.shape}, whose values may change unseen; make it a "
+            f"tensor first: Tensor(array)"
+        )
 
 
-def _names(code: types.CodeType) -> list[str]:
-    """Return the names that `code` and the functions inside it may read from globals."""
-    found = list(code.co_names)
+def flow(value: Core) -> str:
+    """Say how gradients reach a tensor: it is a "leaf", "derived" from one, or "" neither."""
+    if value._history is not None and value._history.owner:
+        return "leaf"
+    return "derived" if leaves_below(value.node) else ""
+
+
+def hidden_state() -> object:
+    """Describe state that a function may change unseen: the random numbers of Python and NumPy."""
+    numpy_random = sys.modules.get("numpy.random")
+    numpy_state = pickle.dumps(numpy_random.get_state()) if numpy_random else None
+    return random.getstate(), numpy_state
+
+
+@functools.lru_cache(maxsize=4096)
+def _read_names(code: types.CodeType) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Return the globals that code and the functions inside it read, and all names it uses."""
+    found = dict.fromkeys(
+        each.argval
+        for each in dis.get_instructions(code)
+        if each.opname in ("LOAD_GLOBAL", "LOAD_NAME")
+    )
+    names = set(code.co_names)
     for const in code.co_consts:
         if isinstance(const, types.CodeType):
-            found.extend(_names(const))
-    return list(dict.fromkeys(found))
+            inner, more = _read_names(const)
+            found.update(dict.fromkeys(inner))
+            names |= more
+        elif isinstance(const, str) and const.isidentifier():
+            names.add(const)  # hasattr(self, "name")
+    return tuple(found), frozenset(names)
 
 
-def _attributes(value: Any) -> list[tuple[str, Any]] | None:
-    """Return the attributes of a plain object, or None for one that shows none."""
-    if type(value).__module__.partition(".")[0] in (
-        "numpy",
-        "inkle.engine",
-        "builtins",
-        "threading",
-    ):
-        return None
-    found = list(getattr(value, "__dict__", {}).items())
+@functools.lru_cache(maxsize=4096)
+def _is_library(module: str | None) -> bool:
+    """Whether a module belongs to Python, to inkle, or to an installed package."""
+    if module is None or module == "__main__" or module not in sys.modules:
+        return False
+    file = getattr(sys.modules[module], "__file__", None)
+    return file is None or os.path.abspath(file).startswith(_LIBRARIES)
+
+
+def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
+    yield from getattr(value, "__dict__", {}).items()
     for cls in type(value).__mro__:
         slots = cls.__dict__.get("__slots__", ())
-        names = (slots,) if isinstance(slots, str) else slots
-        found.extend((name, getattr(value, name)) for name in names if hasattr(value, name))
-    return found or None
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if hasattr(value, name):
+                yield name, getattr(value, name)
 
 
-def environment(function: Callable[..., Any]) -> tuple[object, list[Storage]]:
-    """Describe what `function` sees besides its arguments; return the storages in it, too."""
-    describer = Describer(by_identity=True)
-    inner = function
-    described: object = None
-    if isinstance(inner, types.MethodType):
-        described, inner = describer.describe(inner.__self__), inner.__func__
-    if isinstance(inner, types.FunctionType):
-        return (described, describer.closure(inner)), describer.storages
-    return (described, describer.describe(inner)), describer.storages
+def _is_python(kind: type) -> bool:
+    """Whether instances hold nothing but attributes: all their classes are written in Python."""
+    return all("__dict__" in vars(cls) or "__slots__" in vars(cls) for cls in kind.__mro__[:-1])
+
+
+_unassigned = object()  # stands for a closed-over name that has no value yet
+Handler = Callable[[Describer, Any], object]
+
+
+def _same(_: Describer, value: Any) -> object:
+    return Same(value)
+
+
+def _value(_: Describer, value: Any) -> object:
+    return type(value), value
+
+
+def _float(_: Describer, value: float) -> object:
+    return type(value), float.hex(value)  # NaN equals itself here, and 0.0 is not -0.0
+
+
+def _bits(_: Describer, value: Any) -> object:
+    return type(value), value.tobytes()
+
+
+def _state(_: Describer, value: Any) -> object:
+    return type(value), pickle.dumps(value)
+
+
+# The first row that fits decides. Compound things may contain themselves and be shared.
+_COMPOUND: frozenset[Handler] = frozenset(
+    (Describer._sequence, Describer._mapping, Describer._set, Describer._function,
+     Describer._method, Describer._partial, Describer._module, Describer._class,
+     Describer._object)
+)  # fmt: skip
+_HANDLERS: tuple[tuple[type | tuple[type, ...], Handler], ...] = (
+    (Core, Describer._tensor),
+    ((enum.Enum, Node, DType, io.IOBase, types.CodeType, types.BuiltinFunctionType), _same),
+    (float, _float),
+    ((int, str, bytes, complex, type(None), type(...), type(NotImplemented), range), _value),
+    ((np.generic, array.array), _bits),
+    (np.ndarray, Describer._refuse_array),
+    ((bytearray, random.Random), _state),
+    (slice, Describer._slice),
+    ((list, tuple, collections.deque), Describer._sequence),
+    ((dict, types.MappingProxyType), Describer._mapping),
+    ((set, frozenset), Describer._set),
+    (types.FunctionType, Describer._function),
+    (types.MethodType, Describer._method),
+    (functools.partial, Describer._partial),
+    (type, Describer._class),
+    (types.ModuleType, Describer._module),
+)
+
+
+_HANDLER_OF: weakref.WeakKeyDictionary[type, Handler] = weakref.WeakKeyDictionary()
+
+
+def _find_handler(kind: type) -> Handler:
+    """Return what describes instances of `kind`."""
+    _HANDLER_OF[kind] = handler = _choose_handler(kind)
+    return handler
+
+
+def _choose_handler(kind: type) -> Handler:
+    root = kind.__module__.partition(".")[0]
+    if root in _VALUES:
+        return _value
+    if root in _IDENTITIES:
+        return _same
+    if kind.__module__.startswith("numpy.random"):
+        return _state
+    for kinds, handler in _HANDLERS:
+        if issubclass(kind, kinds):
+            return handler
+    return Describer._object

@@ -15,7 +15,6 @@ from typing import Any, Self
 import numpy as np
 
 from inkle.engine.storage import from_array
-from inkle.engine.trace import current_trace
 from inkle.errors import DTypeError, IndexRangeError, ShapeError
 from inkle.ir import forms, tensor
 from inkle.ir.dtype import DType
@@ -140,9 +139,6 @@ class Indexing(Cutting):
 
 
 def _put(storage: Any, node: Node, line: str) -> None:
-    trace = current_trace()
-    if trace is not None:
-        trace.on_assign(storage)
     stamp(node, line)
     storage.current = node
     written_at[storage] = line

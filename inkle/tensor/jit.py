@@ -1,107 +1,308 @@
 """`jit`: a function of tensors, captured once per signature and run by one native call.
 
 The first call with a signature traces the function without running anything and compiles what it
-saw; later calls run that. The signature: shapes, dtypes, devices and aliasing of tensor arguments;
-Python arguments; closure cells, globals that the code names, and attributes of `self`, by value. A
-changed signature traces again, and `explain()` says why.
+saw; later calls run that. The signature: arguments, closure, globals that the code names, and
+attributes of `self` (see `guards`), and the modes and settings in force. Tensors in all of these
+are inputs, whose values do not matter. A changed signature traces again, and `explain()` says why.
+
+What a function does besides computing is its business at every call: a function that changes what
+its signature describes (appends to a list, stores a new tensor in an attribute), lets a tensor
+escape, or draws from Python's or NumPy's random numbers, is traced at every call. Gradients of
+tensors that existed before the call are state, as what is assigned is.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import gc
+import logging
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import repeat, starmap
 from typing import Any, Generic, ParamSpec, TypeVar
 
+from inkle import config
 from inkle.engine.capture import Captured, Recorder
-from inkle.engine.trace import current_trace
+from inkle.engine.storage import Storage
+from inkle.engine.trace import current_trace, tracing
 from inkle.errors import TraceError
-from inkle.tensor.guards import Describer, environment
+from inkle.ir import forms, tensor
+from inkle.ir.node import Node
+from inkle.tensor.base import Core
+from inkle.tensor.guards import Describer, flow, hidden_state
+from inkle.tensor.leaves import CUT, History, leaves_below
+from inkle.tensor.modes import modes
+from inkle.tensor.origin import user_line
 from inkle.tensor.random import next_key
+from inkle.tensor.structure import difference, rebuild, structure
 from inkle.tensor.tensor import Tensor
 
 P = ParamSpec("P")
 R = TypeVar("R")
+MOST_ENTRIES = 64  # signatures kept; the least recently used goes first
+MANY_TRACES = 16  # then a warning: the function is hardly ever replayed
+_log = logging.getLogger("inkle")
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One call: what it depends on, and the tensors in that, of which the first are arguments."""
+
+    signature: object
+    tensors: list[Core]
+    n_arguments: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Gradient:
+    """The gradient that a function found in a tensor.
+
+    Attributes:
+        owner: place of the tensor among those of the call, or itself where it is none of them.
+        found: None, or its dtype, how it takes part in gradients, and its place or -1.
+    """
+
+    owner: int | weakref.ref[Core]
+    found: tuple[object, ...] | None
 
 
 class _Entry:
-    """One signature with its capture and the structure of what the function returned."""
+    """One signature with its capture.
 
-    __slots__ = ("arguments", "captured", "outer", "result")
+    Attributes:
+        signature: description of the call.
 
-    def __init__(self, arguments: object, outer: object, captured: Captured, result: Any) -> None:
-        self.arguments, self.outer, self.captured, self.result = arguments, outer, captured, result
+    Args:
+        call: the call that was traced.
+        trace: what the trace saw.
+        escaped: storages to fill, at the only run.
+    """
+
+    def __init__(self, call: _Call, trace: _Traced, escaped: Sequence[Storage]) -> None:
+        self.signature = call.signature
+        self._escaped = escaped
+        self._flows = trace.flows
+        self._result = trace.result
+        places = {id(each): number for number, each in enumerate(call.tensors)}
+        self._found = [
+            _Gradient(places.get(id(owner), weakref.ref(owner)), _describe_grad(grad, places))
+            for owner, grad in trace.found_grads
+        ]
+        self._left = [
+            (places.get(id(owner), weakref.ref(owner)), node is None)
+            for owner, node in trace.left_grads
+        ]
+        nodes = [*trace.nodes, *(node for _, node in trace.left_grads if node is not None)]
+        inputs = self._inputs(call.tensors)
+        assert inputs is not None
+        self._captured = Captured(
+            trace.recorder, _storages(inputs), [*nodes, *(each.outside for each in escaped)]
+        )
+
+    def matches(self, call: _Call) -> bool:
+        """Whether the capture is what the function would do in this call."""
+        if call.signature != self.signature:
+            return False
+        inputs = self._inputs(call.tensors)
+        return inputs is not None and self._captured.holds(_storages(inputs))
+
+    def _inputs(self, tensors: Sequence[Core]) -> list[Core] | None:
+        """Return `tensors` and the gradients that the function reads; None if these do not fit."""
+        inputs = list(tensors)
+        if not self._found:
+            return inputs
+        places = {id(each): number for number, each in enumerate(tensors)}
+        for each in self._found:
+            owner = _pick(each.owner, tensors)
+            grad = None if owner is None else owner._grad
+            if _describe_grad(grad, places) != each.found:
+                return None
+            if grad is not None and id(grad) not in places:
+                places[id(grad)] = len(inputs)
+                inputs.append(grad)
+        return inputs
+
+    def run(self, call: _Call) -> Any:
+        """Run the capture; return the result of the function."""
+        with self._captured.lock:
+            inputs = self._inputs(call.tensors) or []
+            _settle([inputs[number] for number in self._captured.reads])
+            leaves = iter(self._captured.run(_storages(inputs), next_key))
+            outputs = [_output(next(leaves), flows=flows) for flows in self._flows]
+            grads = [None if none else _output(next(leaves)) for _, none in self._left]
+            owners = [_pick(place, call.tensors) for place, _ in self._left]
+            pairs = zip(owners, repeat("_grad"), grads, strict=False)
+            alive = [each for each in pairs if each[0] is not None]
+            # One call of C code, which Ctrl-C cannot interrupt halfway.
+            deque(starmap(setattr, alive), maxlen=0)
+            for each in self._escaped:
+                each.outside = next(leaves)
+        return rebuild(self._result, outputs)
+
+
+@dataclass(slots=True)
+class _Traced:
+    """What is left of a trace.
+
+    Attributes:
+        recorder: saw it.
+        result: what the function returned, with slots in place of tensors.
+        nodes: of these tensors.
+        flows: for each of them, whether it comes from leaves of gradients.
+        found_grads: tensors, and the gradients that the function found there.
+        left_grads: tensors, and the nodes of the gradients that it left there.
+    """
+
+    recorder: Recorder
+    result: object
+    nodes: list[Node]
+    flows: list[bool]
+    found_grads: list[tuple[Core, Core | None]]
+    left_grads: list[tuple[Core, Node | None]]
+
+
+class _State:
+    """What is known of one function, or of one instance's method."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.names: set[str] = set()
+        self.entries: list[_Entry] = []
+        self.last: object = None
+        self.reasons: deque[str] = deque(maxlen=100)
+        self.traces = 0
 
 
 class Jit(Generic[P, R]):
     """A captured function; made by `jit`."""
 
-    def __init__(self, function: Callable[P, R]) -> None:
+    def __init__(self, function: Callable[P, R], state: _State | None = None) -> None:
         self._function = function
-        self._entries: list[_Entry] = []
-        self._reasons: list[str] = []
+        self._state = state or _State()
+        self._bound: dict[int, tuple[weakref.ref[Any], _State]] = {}
         functools.update_wrapper(self, function)
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
-        """Bind to an instance: each has captures of its own."""
+        """Bind to an instance: each has captures of its own, which it does not hold itself."""
         if instance is None:
             return self
-        bound: Jit[Any, R] = Jit(self._function.__get__(instance, owner))
-        try:
-            instance.__dict__[self._function.__name__] = bound  # found first from now on
-        except AttributeError:
-            raise TraceError(
-                f"jit of a method needs instances with a __dict__; {type(instance).__name__} has none"
-            ) from None
+        key = id(instance)
+        if key not in self._bound:
+            try:
+                alive = weakref.ref(instance, lambda _: self._bound.pop(key, None))
+            except TypeError:
+                raise TraceError(
+                    f"jit of a method needs instances that allow weak references; add "
+                    f"'__weakref__' to __slots__ of {type(instance).__name__}"
+                ) from None
+            self._bound[key] = alive, _State()
+        bound: Jit[Any, R] = Jit(self._function.__get__(instance, owner), self._bound[key][1])
         return bound
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the capture for this signature; capture first if there is none."""
         if current_trace() is not None:
             return self._function(*args, **kwargs)  # part of the capture around it
-        describer = Describer(by_identity=False)
-        arguments = describer.describe((args, kwargs))
-        outer, _ = environment(self._function)
-        entry = next(
-            (e for e in self._entries if e.arguments == arguments and e.outer == outer), None
-        )
+        call = self._describe(args, kwargs)
+        entry = self._find(call)
         if entry is None:
-            entry = self._capture(arguments, outer, describer, args, kwargs)
-        leaves = iter(entry.captured.run(describer.storages, next_key))
-        result: R = _rebuild(entry.result, lambda device: Tensor._of(next(leaves), device))
+            with self._state.lock:
+                entry = self._find(call) or self._capture(call, args, kwargs)
+        result: R = entry.run(call)
         return result
 
-    def _capture(
-        self, arguments: object, outer: object, describer: Describer, args: Any, kwargs: Any
-    ) -> _Entry:
-        self._note(arguments, outer)
-        recorder = Recorder(describer.storages)
-        try:
-            with recorder:
-                returned = self._function(*args, **kwargs)
-                outputs: list[Tensor] = []
-                result = _structure(returned, outputs)
-                nodes = [each._storage.peek() for each in outputs]
-        finally:
-            assigned = recorder.restore()
-        entry = _Entry(arguments, outer, Captured(recorder, nodes, assigned), result)
-        self._entries.append(entry)
+    def explain(self) -> str:
+        """Return why the function was traced, trace by trace (the last hundred)."""
+        reasons = self._state.reasons
+        first = self._state.traces - len(reasons)
+        return "\n".join(f"trace {first + i}: {reason}" for i, reason in enumerate(reasons))
+
+    def _describe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
+        names = self._state.names
+        given = [*((f"argument {i}", each) for i, each in enumerate(args)), *kwargs.items()]
+        while True:
+            before = len(names)
+            describer = Describer(names)
+            arguments = describer.named(given)
+            n_arguments = len(describer.tensors)
+            signature = (
+                *arguments,
+                *describer.named([(getattr(self._function, "__name__", "it"), self._function)]),
+                ("training", modes.training),
+                ("no_grad", modes.no_grad),
+                ("INKLE_TARGET", config.get("INKLE_TARGET")),
+                ("INKLE_THREADS", config.get("INKLE_THREADS")),
+            )
+            if len(names) == before:
+                return _Call(signature, describer.tensors, n_arguments)
+
+    def _find(self, call: _Call) -> _Entry | None:
+        return next((each for each in self._state.entries[::-1] if each.matches(call)), None)
+
+    def _capture(self, call: _Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Entry:
+        state = self._state
+        reason = self._reason(call)
+        hidden = hidden_state()
+        traced = self._trace(call, args, kwargs)
+        if traced.recorder.escaped():
+            gc.collect()  # perhaps they are in cycles to which nobody refers
+        escaped = traced.recorder.escaped()
+        entry = _Entry(call, traced, escaped)
+        after = self._describe(args, kwargs)
+        if escaped:
+            reason += "; not kept: a tensor made inside is stored outside"
+        elif after.signature != call.signature:
+            reason += f"; not kept: it changes {difference(call.signature, after.signature)}"
+        elif [*map(id, after.tensors)] != [*map(id, call.tensors)]:
+            reason += "; not kept: it replaces tensors by others"
+        elif hidden_state() != hidden:
+            reason += "; not kept: it draws random numbers of Python or NumPy"
+        else:
+            state.entries = [*state.entries[-MOST_ENTRIES + 1 :], entry]
+        state.last = call.signature
+        state.reasons.append(reason)
+        state.traces += 1
+        if state.traces == MANY_TRACES:
+            _log.warning(
+                "%s has been traced %d times, which is slow; the last time: %s",
+                getattr(self, "__qualname__", self._function), MANY_TRACES, reason,
+            )  # fmt: skip
         return entry
 
-    def _note(self, arguments: object, outer: object) -> None:
-        if not self._entries:
-            self._reasons.append("first call")
-            return
-        last = self._entries[-1]
-        parts = []
-        if last.arguments != arguments:
-            parts.append("arguments: " + _difference(last.arguments, arguments))
-        if last.outer != outer:
-            parts.append("closure, globals or self: " + _difference(last.outer, outer))
-        self._reasons.append("; ".join(parts))
+    def _reason(self, call: _Call) -> str:
+        last = self._state.last
+        if last is None:
+            return "first call"
+        if last == call.signature:
+            return "gradients, or values that it has looked at, are others"
+        return difference(last, call.signature)
 
-    def explain(self) -> str:
-        """Return why the function was traced, trace by trace."""
-        return "\n".join(f"trace {i}: {reason}" for i, reason in enumerate(self._reasons))
+    def _trace(self, call: _Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Traced:
+        borders = {
+            each._storage: CUT
+            for tensor in call.tensors
+            for each in (tensor, tensor._grad)
+            if each is not None and flow(each) == "derived"
+        }
+        recorder = Recorder(_storages(call.tensors[: call.n_arguments]), borders, user_line)
+        with tracing(recorder):
+            returned: list[Tensor] = []
+            result = structure(self._function(*args, **kwargs), returned)
+            nodes = [each.node for each in returned]
+            left: list[tuple[Core, Node | None]] = []
+            for owner, grad in recorder.grads.values():
+                if recorder.is_inside(owner._storage):
+                    owner._grad = grad
+                elif grad is not owner._grad:
+                    left.append((owner, None if grad is None else grad._storage.current))
+        found = [*recorder.found_grads.values()]
+        recorder.grads.clear()
+        recorder.found_grads.clear()
+        flows = [bool(leaves_below(node)) for node in nodes]
+        return _Traced(recorder, result, nodes, flows, found, left)
 
 
 def jit(function: Callable[P, R]) -> Jit[P, R]:
@@ -125,56 +326,37 @@ def jit(function: Callable[P, R]) -> Jit[P, R]:
         >>> double(Tensor([1.0, 2.0])).tolist()
         [2.0, 4.0]
     """
+    if not callable(function):
+        raise TraceError(f"jit captures functions, got {function!r:.60}")
     return Jit(function)
 
 
-class _Slot:
-    """Where a tensor goes in the result of a capture."""
-
-    __slots__ = ("device",)
-
-    def __init__(self, device: str) -> None:
-        self.device = device
+def _storages(tensors: Sequence[Core]) -> list[Storage]:
+    return [each._storage for each in tensors]
 
 
-def _structure(value: Any, outputs: list[Tensor]) -> Any:
-    """Return `value` with slots in place of tensors, which are appended to `outputs`."""
-    if isinstance(value, Tensor):
-        outputs.append(value)
-        return _Slot(value.device)
-    if isinstance(value, (list, tuple)):
-        parts = [_structure(each, outputs) for each in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    if isinstance(value, dict):
-        return {key: _structure(each, outputs) for key, each in value.items()}
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    raise TraceError(
-        f"a captured function returned a {type(value).__name__}; it can return tensors, numbers, "
-        f"strings, None, and tuples, lists and dicts of them"
-    )
+def _pick(place: int | weakref.ref[Core], tensors: Sequence[Core]) -> Core | None:
+    return tensors[place] if isinstance(place, int) else place()
 
 
-def _rebuild(value: Any, make: Callable[[str], Tensor]) -> Any:
-    if isinstance(value, _Slot):
-        return make(value.device)
-    if isinstance(value, (list, tuple)):
-        parts = [_rebuild(each, make) for each in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    if isinstance(value, dict):
-        return {key: _rebuild(each, make) for key, each in value.items()}
-    return value
+def _describe_grad(grad: Core | None, places: dict[int, int]) -> tuple[object, ...] | None:
+    if grad is None:
+        return None
+    return grad.dtype.name, flow(grad), places.get(id(grad), -1)
 
 
-def _difference(old: object, new: object) -> str:
-    """Say in a few words where two descriptions differ first."""
-    if isinstance(old, tuple) and isinstance(new, tuple) and len(old) == len(new):
-        for a, b in zip(old, new, strict=True):
-            if a != b:
-                return _difference(a, b)
-    return f"{_short(old)} became {_short(new)}"
+def _settle(tensors: Sequence[Core]) -> None:
+    """Compute those of `tensors` that are still expressions, as `realize()` does."""
+    pending = [each for each in tensors if each._storage.outside.op is not forms.BUFFER]
+    if pending:
+        first, *others = pending
+        assert isinstance(first, Tensor)
+        first.realize(*others)
 
 
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+def _output(leaf: Node, *, flows: bool = False) -> Tensor:
+    """Return a tensor of a result; gradients that should flow on from it meet a border."""
+    made = Tensor._of(leaf, "CPU")
+    if flows:
+        made._history = History(0, tensor.detach(leaf, CUT), leaf)
+    return made

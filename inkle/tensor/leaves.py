@@ -19,26 +19,39 @@ numbers = itertools.count(1)
 owners: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
 
+class Border:
+    """Owner of gradients that would have to flow through the border of a captured function."""
+
+
+_border = Border()
+CUT = next(numbers)  # DETACH(value, CUT) stands where gradients should flow on, and cannot
+owners[CUT] = _border
+
+
 class History:
     """What a tensor's uses see instead of the current value of its storage.
 
     Attributes:
         owner: number of the leaf, 0 for a tensor that is not one.
-        graph: the node that uses see.
-        current: the value of the storage for which `graph` stands.
     """
 
-    __slots__ = ("owner", "graph", "current")
+    __slots__ = ("owner", "_known")
 
     def __init__(self, owner: int, graph: Node, current: Node) -> None:
-        self.owner, self.graph, self.current = owner, graph, current
+        self.owner = owner
+        self._known = current, graph  # one pair, so that no thread sees halves of two
 
     def node(self, current: Node) -> Node:
         """Return the node for uses, given the value of the storage now."""
-        if current is not self.current:  # assigned, realised, or changed by a captured function
-            self.current = current
-            self.graph = tensor.detach(current, self.owner) if self.owner else current
-        return self.graph
+        known, graph = self._known
+        if current is known:
+            return graph
+        # Assigned or realised meanwhile, or being captured, where values are placeholders.
+        if not self.owner:
+            return current
+        graph = tensor.detach(current, self.owner)
+        self._known = current, graph
+        return graph
 
 
 def leaves_below(node: Node) -> list[Node]:

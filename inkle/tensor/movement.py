@@ -42,7 +42,7 @@ class Movement(Activations):
         stamp(node, line)
         storage, view = self._storage, self._view
         if view is None:
-            view = View(storage, storage.peek(), start, steps, line)
+            view = View(storage, storage.current, start, steps, line)
         else:
             view = View(view.base, view.version, view.source, view.steps + steps, line)
         return self._of(node, storage.device, view)

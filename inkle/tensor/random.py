@@ -16,13 +16,14 @@ import numpy as np
 
 from inkle.engine.storage import from_array
 from inkle.engine.trace import current_trace
-from inkle.errors import DTypeError, ShapeError
+from inkle.errors import DTypeError, ShapeError, TraceError
 from inkle.ir import tensor
 from inkle.ir.dtype import DType, float32, float64, int64, uint64
 from inkle.ir.node import Node, Shape
 from inkle.tensor.arguments import as_int, check_shape
 from inkle.tensor.creation import Creation
 from inkle.tensor.dtypes import DTypeLike, as_dtype
+from inkle.tensor.origin import user_line
 from inkle.tensor.threefry import GOLDEN, MASK64, mix64, random_words
 
 FRACTION_BITS = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}  # every sum is exact
@@ -41,7 +42,13 @@ _state = _State()
 
 
 def manual_seed(seed: int = 0) -> None:
-    """Start the stream of random numbers over; equal seeds give equal streams."""
+    """Start the stream of random numbers over; equal seeds give equal streams.
+
+    Raises:
+        TraceError: inside a captured function: it would happen once, not at every call.
+    """
+    if current_trace() is not None:
+        raise TraceError(f"{user_line()}: manual_seed inside a captured function; seed outside")
     with _state.lock:
         _state.seed, _state.draws = as_int(seed, "seed") & MASK64, 0
 

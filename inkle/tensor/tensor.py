@@ -81,15 +81,12 @@ class Tensor(Losses):
 
     def _array(self, what: str) -> Array:
         """Return the elements as an array that must not be written to."""
-        node = self._storage.current
-        trace = current_trace()
-        if trace is not None:
-            trace.on_realize([node])
-            return to_array(realize_nodes([node])[0])
-        if not is_realized(node):
-            self.realize()
         if self.dtype is bfloat16:
             raise DTypeError(f"{what}: NumPy has no bfloat16; convert first: x.float()")
+        if current_trace() is not None:  # of a value that depends on no argument
+            return to_array(realize_nodes([self._storage.current])[0])
+        if not is_realized(self._storage.current):
+            self.realize()
         return to_array(self._storage.current)
 
     def numpy(self) -> Array:

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 from inkle.engine.storage import Storage, realized
-from inkle.errors import MutationError
+from inkle.engine.trace import current_trace
+from inkle.errors import MutationError, TraceError
 from inkle.ir import forms, tensor
 from inkle.ir.node import Node, Shape
 from inkle.ir.op import Op
@@ -51,6 +52,13 @@ class View:
         now = self.base.current
         if now is self.version or now is realized(self.version):
             return  # realising a storage changes its node, not its value
+        if current_trace() is not None and self.base.outside in (
+            self.version, realized(self.version)
+        ):  # fmt: skip
+            raise TraceError(
+                f"{line}: a captured function writes through a view that was taken outside of it, "
+                f"at {self.line}; take the view inside, of a tensor of shape {now.shape}"
+            )
         where = written_at.get(self.base, "a captured function")
         raise MutationError(
             f"{line}: write through a view of {now.shape} taken at {self.line}, but "

@@ -5,7 +5,9 @@ import pytest
 from inkle.check import domains, prove, z3_algebra
 from inkle.check.prove import Claim, Counterexample, Proof, Unproved, claims_of, prove_claim
 from inkle.errors import InkleError
+from inkle.ir import dtype as dtypes
 from inkle.ir import ops
+from inkle.ir.algebra import fold
 from inkle.ir.dtype import Kind, bool_, index, int8, int32, uint8, uint64
 from inkle.ir.loop import range_
 from inkle.ir.node import const
@@ -41,7 +43,7 @@ def test_rule_is_proved(each):
 
 def is_slow(claim):
     """Whether only `make test-all` proves this claim: wide divisions."""
-    return claim.rule in SLOW or (claim.rule == "recombine" and claim.dtype[-2:] in ("32", "64"))
+    return claim.rule in SLOW or ("recombine" in claim.rule and claim.dtype[-2:] in ("32", "64"))
 
 
 @pytest.mark.slow
@@ -65,7 +67,9 @@ def test_counterexample_names_rule_dtype_and_values():
     assert str(verdict) == "rule off_by_one is wrong for int8: x = -128"
 
 
-def test_unknown_is_no_proof():
+def test_unknown_is_no_proof(monkeypatch):
+    monkeypatch.setattr(prove, "_LONG", 3_000_000)
+    monkeypatch.setattr(prove, "_QUICK", 1_000_000)
     x, y = hole("x", uint64), hole("y", uint64)
     prime = const(2**61 - 1, uint64)  # has no divisors, which Z3 cannot find out soon
     small = (x > 1) & (y > 1) & (x < 1 << 31) & (y < 1 << 31)
@@ -78,24 +82,19 @@ def test_unknown_is_no_proof():
 
 
 def test_division_by_a_variable_is_not_proved_by_samples_of_it():
-    claim = Claim(
-        "cubes", "index", hole("x", index) * hole("x", index) // hole("y", index) % hole("y", index),
-        hole("x", index) * hole("x", index) // hole("y", index) % hole("y", index) + 0, None,
-    )  # fmt: skip
+    x, y = hole("x", index), hole("y", index)
 
-    assert prove._for_each_constant(claim) is None
+    assert prove._for_each_constant(Claim("quotients", "index", x // y, x, None)) is None
 
 
 def test_rule_with_constant_divisor_is_proved_for_each_of_a_set():
-    each = rule(
-        "by_constants", lambda x, a, b: ((x % (a * b)) // a, (x // a) % b, (a > 0) & (b > 0)), INDEX
-    )
+    each = rule("halves", lambda x, a: ((x % (a * 2)) // a, (x // a) % 2, a > 0), INDEX)
     (claim,) = claims_of(each)
 
     verdict = prove._for_each_constant(claim)
 
     assert isinstance(verdict, Proof)
-    assert verdict.methods["z3 per constant"] > 100
+    assert verdict.methods["z3 per constant"] == 14
 
 
 def test_division_by_zero_is_ours_not_z3s():
@@ -122,8 +121,6 @@ def test_z3_agrees_with_exact_evaluation(op):
 
 
 def value(op, m, n):
-    from inkle.ir.algebra import fold
-
     return fold(m.apply(op, n))
 
 
@@ -146,8 +143,6 @@ def test_4_bit_values_are_tried_completely():
 
 
 def test_edge_floats_are_representable():
-    from inkle.ir import dtype as dtypes
-
     for dtype in dtypes.FLOATS:
         for number in domains.edge_floats(dtype):
             assert number != number or const(number, dtype).arg == number

@@ -14,22 +14,27 @@ from inkle.rewrite.known import Known, intersect
 from tests.rules.expressions import free
 
 X, Y, N = free("x"), free("y"), free("n")
-I, J, K = range_(0, 6), range_(1, 4), range_(2, 12)
+R0, R1, R2 = range_(0, 6), range_(1, 4), range_(2, 12)
 
 
 def test_equal_sums_become_the_same_node():
-    for same in (I * 4 + J + 3, 3 + J + I * 4, (I * 2 + J) + (3 + I * 2), -(-J - I * 4 - 3)):
-        assert affine_of(same).node() is I * 4 + J + 3
+    for same in (
+        R0 * 4 + R1 + 3,
+        3 + R1 + R0 * 4,
+        (R0 * 2 + R1) + (3 + R0 * 2),
+        -(-R1 - R0 * 4 - 3),
+    ):
+        assert affine_of(same).node() is R0 * 4 + R1 + 3
 
 
 def test_negative_terms_are_subtracted_and_constants_come_last():
-    assert expression(affine_of(5 - I + J * 2).node()) == "i1 * 2 - i0 + 5"
-    assert expression(affine_of(5 - I).node()) == "5 - i0"
-    assert expression(affine_of(-I - 2 - J).node()) == "i0 * -1 - i1 + -2"
+    assert expression(affine_of(5 - R0 + R1 * 2).node()) == "i1 * 2 - i0 + 5"
+    assert expression(affine_of(5 - R0).node()) == "5 - i0"
+    assert expression(affine_of(-R0 - 2 - R1).node()) == "i0 * -1 - i1 + -2"
 
 
 def test_terms_are_ordered_by_their_innermost_range():
-    total = K + I * 144 + (J * I) + N + J * 12
+    total = R2 + R0 * 144 + (R1 * R0) + N + R1 * 12
 
     assert expression(affine_of(total).node()) == "n + i0 * 144 + i1 * 12 + i1 * i0 + i2"
 
@@ -39,14 +44,14 @@ def test_products_have_one_order():
 
 
 def test_sums_can_be_added_scaled_and_divided():
-    total = affine_of(I * 4 + 8)
+    total = affine_of(R0 * 4 + 8)
 
-    assert total.plus(affine_of(I + J), -4).node() is const(8, index) - J * 4
-    assert total.scaled(3).node() is I * 12 + 24
-    assert total.divided(4).node() is I + 2
-    assert total.shifted(-8).node() is I * 4
+    assert total.plus(affine_of(R0 + R1), -4).node() is const(8, index) - R1 * 4
+    assert total.scaled(3).node() is R0 * 12 + 24
+    assert total.divided(4).node() is R0 + 2
+    assert total.shifted(-8).node() is R0 * 4
     assert total.divisor() == 4
-    assert total.direction() == frozenset({(I, 1)})
+    assert total.direction() == frozenset({(R0, 1)})
     assert Affine({}, 0).node() is const(0, index)
 
 
@@ -56,15 +61,15 @@ def test_digests_are_the_same_in_every_process():
     text += "print(digest(range_(0, 6) // 4 + range_(1, 4)))"
     other = subprocess.run([sys.executable, "-c", text], capture_output=True, check=True)
 
-    assert int(other.stdout) == digest(I // 4 + J)
+    assert int(other.stdout) == digest(R0 // 4 + R1)
 
 
 def test_bounds_of_a_sum():
     known = Known()
 
-    assert known.span(affine_of(I * 4 - J + 1)) == (-2, 21)
-    assert known.span(affine_of(I + X)) == (None, None)
-    assert known.bounds(I * 4 + J) == (0, 23)
+    assert known.span(affine_of(R0 * 4 - R1 + 1)) == (-2, 21)
+    assert known.span(affine_of(R0 + X)) == (None, None)
+    assert known.bounds(R0 * 4 + R1) == (0, 23)
 
 
 def test_facts_about_sums_narrow_sums_that_contain_them():
@@ -72,7 +77,7 @@ def test_facts_about_sums_narrow_sums_that_contain_them():
     known = Known({frozenset(fact): (0, 7), frozenset({(X, -1), (Y, -1)}): (-7, 0)})
 
     assert known.bounds(X + Y + 3) == (3, 10)
-    assert known.bounds(X * 2 + Y * 2 + I) == (0, 19)
+    assert known.bounds(X * 2 + Y * 2 + R0) == (0, 19)
     assert known.bounds(3 - X - Y) == (-4, 3)
     assert known.bounds(X - Y) == (None, None)
     assert known.bounds((X + Y) // 4) == (0, 1)

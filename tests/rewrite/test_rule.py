@@ -13,7 +13,7 @@ from inkle.rewrite.pattern import hole
 from inkle.rewrite.rule import FIXED, INDEX, rule
 from tests.rules.expressions import free
 
-I, J = range_(0, 6), range_(1, 4)
+R0, R1 = range_(0, 6), range_(1, 4)
 X, Y, N, M = free("x"), free("y"), free("n", int32), free("m", int32)
 
 
@@ -96,8 +96,8 @@ def test_repeated_variable_matches_the_same_node_only():
 def test_conditions_are_proved_from_bounds():
     each = rule("small", lambda x, a: (x % a, x, (x >= 0) & (x < a)), INDEX)
 
-    assert apply(each, (I * 4 + J) % 24) is I * 4 + J
-    assert apply(each, (I * 4 + J) % 23) is (I * 4 + J) % 23
+    assert apply(each, (R0 * 4 + R1) % 24) is R0 * 4 + R1
+    assert apply(each, (R0 * 4 + R1) % 23) is (R0 * 4 + R1) % 23
     assert apply(each, X % 24) is X % 24
 
 
@@ -112,15 +112,15 @@ def test_condition_may_compare_computed_constants():
 def test_condition_that_is_not_known_does_not_hold():
     each = rule("self", lambda x: (x // x, x.wrap(1), x.ne(0)), INDEX)
 
-    assert apply(each, (I + 1) // (I + 1)) is const(1, index)
-    assert apply(each, I // I) is I // I
+    assert apply(each, (R0 + 1) // (R0 + 1)) is const(1, index)
+    assert apply(each, R0 // R0) is R0 // R0
 
 
 def test_conditions_about_bool_variables():
     each = rule("known", lambda p, x, y: (p.where(x, y), x, p), NUMBER)
 
-    assert apply(each, (I < 6).where(N, M)) is N
-    assert apply(each, (I < 5).where(N, M)) is (I < 5).where(N, M)
+    assert apply(each, (R0 < 6).where(N, M)) is N
+    assert apply(each, (R0 < 5).where(N, M)) is (R0 < 5).where(N, M)
 
 
 def test_comparisons_inside_other_operations_check_their_operands_dtype():

@@ -1,4 +1,4 @@
-"""Golden pairs: what each rule does to an expression, as text. `pytest --update-cases` rewrites them.
+"""Golden pairs: what each rule does, as text. `pytest --update-cases` rewrites them.
 
 add_zero             name of the rule, which must have been applied (or a title of your own)
   n + 0              Python over the names below; `… when …` simplifies under a gate

@@ -155,7 +155,7 @@ def test_arithmetic_of_halves_is_rounded_once(half):
     results = [decomposed(node) for node in nodes]
     chance = random.Random(2)
 
-    for _ in range(150):
+    for _ in range(80):
         point = {v: algebra.from_bits(chance.getrandbits(16), half) for v in (x, y, z)}
         for node, result in zip(nodes, results):
             assert same(value_of(result, point), value_of(node, point)), (node.op, point)

@@ -1,4 +1,4 @@
-"""The whole simplifier on random expressions: same value at random points, and done after one go."""
+"""The whole simplifier on random expressions: it keeps values, and is done after one go."""
 
 import pytest
 

@@ -27,6 +27,13 @@ def _convolve(x, w):
     return sum(parts)
 
 
+def _to_bfloat16(x):
+    """Nearest bfloat16, ties to even, by the bits of the float32."""
+    bits = x.view(np.uint32).astype(np.uint64)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16 << 16
+    return rounded.astype(np.uint32).view(np.float32)
+
+
 # name -> (arrays, program over tensors, meaning over arrays)
 PROGRAMS = {
     "chain": (
@@ -75,6 +82,12 @@ PROGRAMS = {
         lambda a: (a * 2 + 1).cast("float32"),
         lambda a: (a * np.float16(2) + np.float16(1)).astype(np.float32),
     ),
+    "bfloat16": (
+        [np.linspace(-3, 3, 77, dtype=np.float32)],
+        lambda a: (a.cast("bfloat16") * 2).cast("float32"),
+        lambda a: 2 * _to_bfloat16(a),
+    ),
+    "softmax and its sum": (_arrays((512, 128)), lambda a: a.softmax(1).sum(), lambda a: 512.0),
     "gather": (
         [*_arrays((40, 19)), np.array([3, -1, 39, 0, 3])],
         lambda x, i: x[i],

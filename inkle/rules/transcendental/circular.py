@@ -1,4 +1,4 @@
-"""sin, cos, tan for every finite argument: |x| = n*pi/2 + r, |r| <= pi/4, then polynomials.
+"""sin, cos, tan for every finite argument: |x| = n*pi/2 + r, |r| <= pi/4, and polynomials in r.
 
 Near zero r is x minus n times pi/2 in three floats (Cody and Waite 1980). Far away it is found in
 integers (Payne and Hanek 1983): with x = M * 2**(e - mantissa) and the bits of 1/(2*pi) as one
@@ -23,7 +23,8 @@ from inkle.rules.transcendental.formats import (
     polynomial,
 )
 
-NEAR = {32: 2.0**20, 64: 2.0**30}  # n times the last place of pi/2 is still small
+# Up to here n is the nearest integer or, rarely, the next: rounding 2/pi lets |r| reach 0.812.
+NEAR = {32: 2.0**20, 64: 2.0**30}
 TWO_OVER_PI = 0.6366197723675814
 INVERSE_TWO_PI_BITS = 1280  # float64 uses 1023 + 3 * 64 - 52 of them
 POSITIONS = {32: 4, 64: 16}  # words in which the window can start: exponents / width
@@ -120,13 +121,13 @@ def remainder(x: Node) -> tuple[Node, Node, Node]:
 
 
 def sine(r: Node, error: Node) -> Node:
-    """Return sin(r + error), |r| <= 1, error below one ulp of r."""
+    """Return sin(r + error), |r| <= 0.82, error below one ulp of r."""
     z = r * r
     return (polynomial(SIN[format_of(r).bits], z) * z).fma(r, error) + r
 
 
 def cosine(r: Node, error: Node) -> Node:
-    """Return cos(r + error), |r| <= 1, error below one ulp of r."""
+    """Return cos(r + error), |r| <= 0.82, error below one ulp of r."""
     z = r * r
     return 1.0 - (polynomial((0.5, *COS[format_of(r).bits]), z) * z + r * error)
 

@@ -1,0 +1,483 @@
+"""Traps of captured functions: what they depend on besides their arguments."""
+
+from __future__ import annotations
+
+import array
+import collections
+import copy
+import dataclasses
+import enum
+import functools
+import gc
+import random
+import types
+import weakref
+
+import numpy as np
+import pytest
+
+from inkle import Context, Tensor, is_training, jit, training
+from inkle.errors import TraceError
+
+SCALE = 2.0
+TABLE = {"offset": 1.0}
+settings = types.ModuleType("settings_of_the_user")
+
+
+def helper(x):
+    return x * SCALE
+
+
+def traces(function) -> int:
+    return len(function.explain().splitlines())
+
+
+@pytest.fixture
+def x():
+    return Tensor([1.0])
+
+
+def test_python_argument_that_changes_is_traced_anew(x):
+    scale = jit(lambda x, factor: x * factor)
+
+    assert [scale(x, f).item() for f in (2.0, 3.0, 2.0, 0.5)] == [2.0, 3.0, 2.0, 0.5]
+    assert traces(scale) == 3
+    assert "argument 1: 2.0 became 3.0" in scale.explain()
+
+
+def test_numbers_of_other_types_and_signs_are_other_numbers(x):
+    divide = jit(lambda x, zero: 1.0 / (x * zero))
+
+    assert divide(x, 0.0).item() == float("inf")
+    assert divide(x, -0.0).item() == -float("inf")
+    assert jit(lambda x, flag: x if flag is True else x + 1)(x, 1).item() == 2.0
+
+
+def test_branch_on_a_python_value(x):
+    @jit
+    def either(x, negate):
+        if negate:
+            return -x
+        return x
+
+    assert either(x, False).item() == 1
+    assert either(x, True).item() == -1
+    assert either(x, False).item() == 1
+
+
+def test_closure_that_changes(x):
+    factor = 2.0
+
+    def change(value):
+        nonlocal factor
+        factor = value
+
+    scale = jit(lambda x: x * factor)
+
+    assert scale(x).item() == 2.0
+    change(5.0)
+    assert scale(x).item() == 5.0
+    change(2.0)
+    assert scale(x).item() == 2.0
+    assert traces(scale) == 2
+
+
+def test_closed_over_name_without_a_value_yet(x):
+    def outer():
+        scale = jit(lambda x: x * late)
+        with pytest.raises(NameError):
+            scale(x)
+        late = 4.0
+        return scale
+
+    assert outer()(x).item() == 4.0
+
+
+def test_global_of_the_function_and_of_functions_it_calls(x, monkeypatch):
+    direct = jit(lambda x: x * SCALE)
+    indirect = jit(lambda x: helper(x) + TABLE["offset"])
+
+    assert (direct(x).item(), indirect(x).item()) == (2.0, 3.0)
+    monkeypatch.setitem(globals(), "SCALE", 10.0)
+    assert (direct(x).item(), indirect(x).item()) == (10.0, 11.0)
+    monkeypatch.setitem(TABLE, "offset", 5.0)
+    assert (direct(x).item(), indirect(x).item()) == (10.0, 15.0)
+
+
+def test_attribute_of_a_module_of_the_user(x, monkeypatch):
+    monkeypatch.setattr(settings, "gain", 2.0, raising=False)
+    monkeypatch.setattr(settings, "unused", 0, raising=False)
+    scale = jit(lambda x: x * settings.gain)
+
+    assert scale(x).item() == 2.0
+    settings.unused = 1
+    assert scale(x).item() == 2.0
+    settings.gain = 3.0
+    assert scale(x).item() == 3.0
+
+
+def test_mutable_objects_of_all_kinds(x):
+    class Color(enum.Enum):
+        RED = 1.0
+        BLUE = 2.0
+
+    @dataclasses.dataclass
+    class Options:
+        gain: float = 1.0
+
+    holders = {
+        "list": [1.0],
+        "deque": collections.deque([1.0]),
+        "namespace": types.SimpleNamespace(value=1.0),
+        "options": Options(),
+        "array": array.array("d", [1.0]),
+        "bytes": bytearray(b"\x01"),
+        "color": Color.RED,
+        "default": collections.defaultdict(lambda: 1.0, value=1.0),
+    }
+
+    @jit
+    def read(x):
+        return (
+            x * holders["list"][0] * holders["deque"][0] * holders["namespace"].value
+            * holders["options"].gain * holders["array"][0] * float(holders["bytes"][0])
+            * holders["color"].value * holders["default"]["value"]
+        )  # fmt: skip
+
+    def change(name, action):
+        before = read(x).item()
+        action(holders[name])
+        assert read(x).item() == 2 * before, name
+
+    assert read(x).item() == 1.0
+    change("list", lambda value: value.__setitem__(0, 2.0))
+    change("deque", lambda value: value.append(value.pop() * 2))
+    change("namespace", lambda value: setattr(value, "value", 2.0))
+    change("options", lambda value: setattr(value, "gain", 2.0))
+    change("array", lambda value: value.__setitem__(0, 2.0))
+    change("bytes", lambda value: value.__setitem__(0, 2))
+    change("color", lambda _: holders.update(color=Color.BLUE))
+    change("default", lambda value: value.update(value=2.0))
+
+
+def test_sets_tell_types_of_elements_apart(x):
+    kinds = {1}
+    scale = jit(lambda x: x * (0.5 if isinstance(next(iter(kinds)), float) else 2.0))
+
+    assert scale(x).item() == 2.0
+    kinds.clear()
+    kinds.add(1.0)
+    assert scale(x).item() == 0.5
+
+
+class Layer:
+    gain = 1.0
+    table = (1.0, 2.0)
+
+    def __init__(self, weight):
+        self.weight = Tensor([weight])
+        self.options = {"power": 1}
+        self.epoch = 0
+
+    @property
+    def doubled(self):
+        return self.weight * 2 * SCALE
+
+    @jit
+    def forward(self, x):
+        for _ in range(self.options["power"]):
+            x = x * self.weight * self.gain
+        return x
+
+    @jit
+    def through_a_property(self, x):
+        return x * self.doubled
+
+
+def test_method_sees_attributes_of_its_instance(x):
+    layer = Layer(3.0)
+
+    assert layer.forward(x).item() == 3.0
+    layer.options["power"] = 2
+    assert layer.forward(x).item() == 9.0
+    layer.weight = Tensor([2.0])
+    assert layer.forward(x).item() == 4.0
+    layer.gain = 0.5
+    assert layer.forward(x).item() == 1.0
+    assert traces(layer.forward) == 3  # another tensor of the same kind is no reason
+    assert "forward.options" in layer.forward.explain() or "options" in layer.forward.explain()
+
+
+def test_method_sees_its_class(x, monkeypatch):
+    layer = Layer(3.0)
+
+    assert layer.forward(x).item() == 3.0
+    monkeypatch.setattr(Layer, "gain", 10.0)
+    assert layer.forward(x).item() == 30.0
+
+
+def test_globals_of_a_property_count(x, monkeypatch):
+    layer = Layer(3.0)
+
+    assert layer.through_a_property(x).item() == 12.0
+    monkeypatch.setitem(globals(), "SCALE", 1.0)
+    assert layer.through_a_property(x).item() == 6.0
+
+
+def test_attribute_that_no_code_names_does_not_matter(x):
+    layer = Layer(3.0)
+
+    for layer.epoch in range(5):
+        layer.forward(x)
+
+    assert traces(layer.forward) == 1
+
+
+def test_each_instance_has_captures_of_its_own(x):
+    first, second = Layer(3.0), Layer(5.0)
+
+    assert (first.forward(x).item(), second.forward(x).item()) == (3.0, 5.0)
+    assert traces(first.forward) == traces(second.forward) == 1
+    assert Layer.forward(first, x).item() == 3.0  # the plain function, too
+
+
+def test_copy_of_an_instance_uses_its_own_weights(x):
+    layer = Layer(3.0)
+    layer.forward(x)
+
+    twin = copy.deepcopy(layer)
+    twin.weight.assign(Tensor([7.0]))
+
+    assert twin.forward(x).item() == 7.0
+    assert layer.forward(x).item() == 3.0
+
+
+def test_instance_with_captures_can_die(x):
+    layer = Layer(3.0)
+    layer.forward(x)
+    alive = weakref.ref(layer)
+
+    del layer
+    gc.collect()
+
+    assert alive() is None
+
+
+def test_instances_that_cannot_be_referred_to_weakly_are_refused(x):
+    class Bare:
+        __slots__ = ()
+
+        @jit
+        def forward(self, x):
+            return x
+
+    with pytest.raises(TraceError, match=r"__weakref__.*Bare"):
+        Bare().forward(x)
+
+
+def test_model_as_an_argument(x):
+    @jit
+    def apply(model, x):
+        return x * model.weight
+
+    assert apply(Layer(3.0), x).item() == 3.0
+    assert apply(Layer(4.0), x).item() == 4.0
+    assert traces(apply) == 1
+
+
+def test_closed_over_tensor_that_is_assigned_or_replaced_outside(x):
+    weight = Tensor([2.0])
+    layers = [weight]
+    scale = jit(lambda x: x * weight + layers[0])
+
+    assert scale(x).item() == 4.0
+    weight.assign(Tensor([5.0]))
+    assert scale(x).item() == 10.0
+    layers[0] = Tensor([1.0])
+    assert scale(x).item() == 6.0
+    layers[0] = Tensor([3.0])
+    assert scale(x).item() == 8.0
+    weight = Tensor([7.0])
+    assert scale(x).item() == 10.0
+    assert traces(scale) == 2  # once more when the two were no longer one
+
+
+def test_objects_that_show_nothing_are_compared_by_identity(x):
+    lock, other = object(), object()
+    holder = [lock]
+    pick = jit(lambda x: x * (2.0 if holder[0] is lock else 3.0))
+
+    assert pick(x).item() == 2.0
+    holder[0] = other
+    assert pick(x).item() == 3.0
+
+
+def test_object_at_the_address_of_a_dead_one_is_another(x):
+    def run(scale):
+        return scale(x, lambda value: value * 2).item()
+
+    scale = jit(lambda x, function: function(x))
+
+    assert run(scale) == 2.0
+    for factor in range(3, 8):
+        assert scale(x, eval(f"lambda value: value * {factor}")).item() == factor
+        gc.collect()
+
+
+@pytest.mark.parametrize("make", [lambda: iter([1.0, 2.0]), lambda: (f for f in (1.0, 2.0)),
+                                  lambda: zip([1.0], [2.0]), lambda: enumerate([1.0])])  # fmt: skip
+def test_iterator_is_refused(x, make):
+    batches = make()
+    draw = jit(lambda x: x * next(batches))
+
+    with pytest.raises(TraceError, match=r"batches, a \w+: an iterator, whose position"):
+        draw(x)
+
+
+def test_numpy_array_of_an_attribute_is_refused_with_its_path(x):
+    layer = types.SimpleNamespace(inner=[types.SimpleNamespace(images=np.zeros((2, 3)))])
+    look = jit(lambda x: x + layer.inner[0].images.sum())
+
+    with pytest.raises(TraceError, match=r"layer\.inner\.images, a NumPy array of shape \(2, 3\)"):
+        look(x)
+
+
+def test_huge_object_is_refused(x):
+    many = [[] for _ in range(20_001)]
+
+    with pytest.raises(TraceError, match="many, which leads to more than 20000 objects"):
+        jit(lambda x: x * len(many))(x)
+
+
+def test_deeply_nested_argument_is_refused(x):
+    nested: list[object] = []
+    for _ in range(100_000):
+        nested = [nested]
+
+    with pytest.raises(TraceError, match="nested too deeply"):
+        jit(lambda x, more: x)(x, nested)
+
+
+def test_object_that_holds_itself(x):
+    ring: list[object] = [2.0]
+    ring.append(ring)
+    scale = jit(lambda x: x * ring[0])
+
+    assert scale(x).item() == 2.0
+    ring[0] = 3.0
+    assert scale(x).item() == 3.0
+
+
+def test_modes_are_part_of_the_signature(x):
+    pick = jit(lambda x: x * (2.0 if is_training() else 3.0))
+
+    assert pick(x).item() == 3.0
+    with training():
+        assert pick(x).item() == 2.0
+    assert pick(x).item() == 3.0
+    assert traces(pick) == 2
+    assert "training: False became True" in pick.explain()
+
+
+def test_settings_are_part_of_the_signature(x):
+    double = jit(lambda x: x * 2)
+
+    assert double(x).item() == 2.0
+    with Context(INKLE_THREADS=1):
+        assert double(x).item() == 2.0
+    with Context(INKLE_TARGET="avx2"):
+        assert double(x).item() == 2.0
+    assert traces(double) == 3
+
+
+def test_python_side_effects_happen_at_every_call(x):
+    calls: list[float] = []
+
+    @jit
+    def note(x):
+        calls.append(1.0)
+        return x * len(calls)
+
+    assert [note(x).item() for _ in range(3)] == [1.0, 2.0, 3.0]
+    assert "not kept: it changes note.calls" in note.explain()
+
+
+def test_counter_in_an_attribute_counts(x):
+    counter = types.SimpleNamespace(steps=0)
+
+    @jit
+    def step(x):
+        counter.steps += 1
+        return x * counter.steps
+
+    assert [step(x).item() for _ in range(3)] == [1.0, 2.0, 3.0]
+    assert counter.steps == 3
+
+
+def test_tensor_stored_outside_has_the_value_of_the_last_call(x):
+    kept: dict[str, Tensor] = {}
+    holder = types.SimpleNamespace(last=None)
+
+    @jit
+    def double(x):
+        kept["y"] = holder.last = x * 2
+        return kept["y"] + 1
+
+    for value in (1.0, 2.0, 3.0):
+        assert double(Tensor([value])).item() == 2 * value + 1
+        assert kept["y"].item() == holder.last.item() == 2 * value
+
+
+def test_random_numbers_of_python_and_numpy_are_drawn_at_every_call(x):
+    generator = np.random.default_rng(0)
+    own = random.Random(1)
+    draws = [
+        jit(lambda x: x * random.random()),
+        jit(lambda x: x * float(np.random.rand())),
+        jit(lambda x: x * float(generator.normal())),
+        jit(lambda x: x * own.random()),
+    ]
+
+    for draw in draws:
+        assert len({draw(x).item() for _ in range(4)}) == 4
+
+
+def test_cached_function_and_decorators(x):
+    @functools.lru_cache
+    def table(n):
+        return Tensor([float(n)])
+
+    def decorate(function):
+        @functools.wraps(function)
+        def inner(*args):
+            return function(*args) + 1
+
+        return inner
+
+    @jit
+    @decorate
+    def add(x):
+        return x + table(10)
+
+    assert [add(x).item() for _ in range(4)] == [12.0] * 4
+    assert traces(add) <= 2
+
+
+def test_many_traces_are_reported_once(x, caplog):
+    scale = jit(lambda x, factor: x * factor)
+
+    for factor in range(20):
+        scale(x, float(factor))
+
+    (record,) = caplog.records
+    assert "traced 16 times" in record.getMessage()
+    assert "argument 1: 14.0 became 15.0" in record.getMessage()
+
+
+def test_number_of_signatures_kept_is_bounded(x):
+    scale = jit(lambda x, factor: x.shape[0] * factor)
+
+    for factor in range(200):
+        assert scale(x, factor) == factor
+
+    assert len(scale._state.entries) <= 64
