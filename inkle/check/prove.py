@@ -198,18 +198,11 @@ def _by_z3(claim: Claim) -> Verdict:
 
 def _ask(claim: Claim, steps: int) -> Verdict:
     verdict: Verdict = Unproved(claim.rule, claim.dtype, "not asked")
-    readings = [False]
-    if _integers_suffice(claim):
-        prefers_integers = _has_division(claim) or any(
-            node.dtype.kind is Kind.INDEX for node in _nodes(claim)
-        )
-        readings = [True, False] if prefers_integers else [False, True]
-    for as_integers in readings:
+    for as_integers, logic in _attempts(claim):
         translation = Translation(as_integers=as_integers)
         wrong = [translation.term(claim.left) != translation.term(claim.right)]
         if claim.condition is not None:
             wrong.append(translation.term(claim.condition))
-        logic = "QF_NIA" if readings[0] and as_integers else "ALL"
         status, detail = refute([*wrong, *translation.limits], steps, logic)
         if status == "none":
             return Proof(claim.rule, {"z3": 1})
@@ -221,6 +214,18 @@ def _ask(claim: Claim, steps: int) -> Verdict:
             return Counterexample(claim.rule, claim.dtype, values)
         verdict = Unproved(claim.rule, claim.dtype, f"z3: {detail}")
     return verdict
+
+
+def _attempts(claim: Claim) -> list[tuple[bool, str]]:
+    """Return ways to ask Z3, the most promising first: whether as integers, and in which logic."""
+    nodes = _nodes(claim)
+    has_index = any(node.dtype.kind is Kind.INDEX for node in nodes)
+    if not any(node.dtype.is_integer for node in nodes):
+        return [(False, "QF_NIA"), (False, "ALL")] if has_index else [(False, "ALL")]
+    if any(node.op in BITWISE and node.dtype.is_integer for node in nodes):
+        return [(False, "ALL")]
+    integers, bits = (True, "QF_NIA"), (False, "ALL")
+    return [integers, bits] if has_index or _has_division(claim) else [bits, integers]
 
 
 _DIVISIONS = (ops.FLOORDIV, ops.FLOORMOD, ops.TRUNCDIV, ops.TRUNCMOD)
@@ -236,14 +241,6 @@ def _has_division(claim: Claim) -> bool:
 
 def _has_product(claim: Claim) -> bool:
     return any(node.op is ops.MUL and node.src[1].op is not forms.CONST for node in _nodes(claim))
-
-
-def _integers_suffice(claim: Claim) -> bool:
-    """Whether to read fixed-width values as integers: no bit operations, and index has no other."""
-    nodes = _nodes(claim)
-    if not any(node.dtype.is_integer for node in nodes):
-        return False
-    return not any(node.op in BITWISE and node.dtype.is_integer for node in nodes)
 
 
 def _for_each_constant(claim: Claim) -> Verdict | None:

@@ -8,7 +8,6 @@ runs. Nothing runs during a trace, except what does not depend on inputs.
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -26,6 +25,7 @@ from inkle.errors import TraceError
 from inkle.ir import tensor
 from inkle.ir.dtype import uint64
 from inkle.ir.node import Node, substitute, toposort
+from inkle.runtime.locks import ProcessLock
 
 RandomCounter = Callable[[int], int]
 
@@ -184,7 +184,7 @@ class Captured:
         assigned = recorder.assigned()
         roots = [*outputs, *assigned.values()]
         graph, leaves = canonicalize(roots)
-        self.lock = threading.RLock()
+        self.lock = ProcessLock()
         self._executable: Executable | None = executable_for(graph) if graph else None
         self._like = [(node.dtype, node.shape) for node in roots]
         self._n_outputs = len(outputs)

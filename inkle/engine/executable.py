@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from inkle.ir.dtype import uint8
 from inkle.ir.plan import Plan, Role
 from inkle.runtime.cpu.graph import Graph
 from inkle.runtime.device import Buffer, Launch
+from inkle.runtime.locks import ProcessLock
 
 ALIGN = 64  # bytes: temporaries start at cache lines
 
@@ -34,7 +34,7 @@ class Executable:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self.steps = tuple(
             Step(compile_kernel(launch.kernel), launch.memory, launch.lines)
             for launch in plan.launches

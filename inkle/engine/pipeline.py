@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -13,9 +12,8 @@ from typing import TypeVar
 
 from inkle import config
 from inkle.errors import CompileError, InternalError, SpecError
-from inkle.ir import forms, spec
+from inkle.ir import spec
 from inkle.ir.loop import Kernel
-from inkle.ir.node import Node
 from inkle.ir.program import Program
 from inkle.ir.pseudo import pseudo_code
 from inkle.kernel.choose import choose_schedule
@@ -29,6 +27,7 @@ from inkle.rules.decompose import decompose
 from inkle.runtime.cpu.device import CpuDevice
 from inkle.runtime.cpu.target import Target
 from inkle.runtime.device import open_device
+from inkle.runtime.locks import fork_safe_lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +38,15 @@ class Compiled:
         name: unique, derived from the code.
         function: native handle.
         chunks: independent parts of the work.
-        kernel: the loop nest as it was scheduled, for people.
+        work: the loop nest as the scheduler made it, which says what is to be done.
+        kernel: the loop nest bound to lanes, registers and workers, which says how.
         source: the text that the compiler of the device got.
     """
 
     name: str
     function: int
     chunks: int
+    work: Kernel
     kernel: Kernel
     source: str
 
@@ -144,14 +145,14 @@ def _require_proofs(kernel: Kernel) -> None:
 def to_source(kernel: Kernel, machine: Machine) -> tuple[str, str, Program, Kernel]:
     """Return (name, text, program, scheduled kernel) of a kernel."""
     scheduled = lower(kernel, machine)
-    program = timed("linearize", lambda: linearize(scheduled, fused=machine.fused))
+    program = timed("linearize", lambda: linearize(scheduled, machine))
     text = timed("render", lambda: render_llvm(program, "KERNEL"))
     name = "k" + hashlib.sha256(text.encode()).hexdigest()[:16]
     return name, text.replace("@KERNEL", f"@{name}"), program, scheduled
 
 
 _compiled: dict[tuple[object, ...], Compiled] = {}
-_lock = threading.RLock()
+_lock = fork_safe_lock()
 
 
 def compile_kernel(kernel: Kernel) -> Compiled:
@@ -182,7 +183,7 @@ def _build(kernel: Kernel, target: Target, threads: int) -> Compiled:
     _dump(name, scheduled, text)
     device = _device(target)
     built = timed("native code", lambda: device.compile(text, name))
-    return Compiled(name, built.function, program.chunks, scheduled, text)
+    return Compiled(name, built.function, program.chunks, kernel, scheduled, text)
 
 
 @cache
@@ -202,21 +203,3 @@ def _dump(name: str, kernel: Kernel, text: str) -> None:
             file.write(pseudo_code(kernel) + "\n")
         with open(os.path.join(folder, f"{name}.ll"), "w") as file:
             file.write(text)
-
-
-def flops_and_bytes(kernel: Kernel) -> tuple[int, int]:
-    """Return the arithmetic operations of a kernel and the bytes of memory it must touch."""
-    flops = 0
-    for node in kernel.nodes():
-        if node.dtype.is_float and (node.op.is_elementwise or node.op is forms.REDUCE):
-            flops += _points(node)
-    touched = sum(p.arg[1][0] * p.dtype.itemsize for p in kernel.params())
-    return flops, touched
-
-
-def _points(node: Node) -> int:
-    ranges = node.src[0].ranges if node.op is forms.REDUCE else node.ranges
-    total = 1
-    for r in ranges:
-        total *= int(r.src[0].arg) if r.src[0].op is forms.CONST else 1
-    return total

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import atexit
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from inkle import config
 from inkle.engine.executable import Executable, Step
-from inkle.engine.pipeline import flops_and_bytes
+from inkle.engine.roofline import count_work, peaks
 from inkle.ir.pseudo import pseudo_code
 from inkle.runtime.device import Buffer
 
@@ -22,6 +23,7 @@ class _Row:
 
 
 _rows: dict[tuple[str, tuple[str, ...]], _Row] = {}
+_lock = threading.Lock()
 
 
 def run(executable: Executable, inputs: Sequence[Buffer]) -> list[Buffer]:
@@ -29,32 +31,51 @@ def run(executable: Executable, inputs: Sequence[Buffer]) -> list[Buffer]:
     if not config.get("INKLE_PROFILE"):
         return executable.run(inputs)
     if not _rows:
-        atexit.register(lambda: print(table(), file=sys.stderr))
+        peaks()  # measured now, if ever, and not between two kernels of the user
+        atexit.register(print_table)
     buffers, seconds = executable.run_timed(inputs)
-    for step, spent in zip(executable.steps, seconds, strict=True):
-        row = _rows.setdefault((step.compiled.name, step.lines), _Row(step))
-        row.calls += 1
-        row.seconds += spent
+    with _lock:
+        for step, spent in zip(executable.steps, seconds, strict=True):
+            row = _rows.setdefault((step.compiled.name, step.lines), _Row(step))
+            row.calls += 1
+            row.seconds += spent
     return buffers
 
 
 def clear() -> None:
     """Forget all measurements."""
-    _rows.clear()
+    with _lock:
+        _rows.clear()
+
+
+def print_table() -> None:
+    """Print the profile to the standard error stream, and forget it."""
+    if _rows:
+        print(table(), file=sys.stderr)
+        clear()
 
 
 def table(limit: int = 40) -> str:
-    """Return the profile as text: kernels by time, with rates and the user's lines."""
+    """Return the profile as text: kernels by time, with rates and the user's lines.
+
+    The roof is the least time that the work of a kernel takes on this machine (see `roofline`), in
+    percent of the time that it took.
+    """
     total = sum(row.seconds for row in _rows.values()) or 1.0
-    lines = [f"{'ms':>9} {'share':>6} {'calls':>6} {'GFLOP/s':>8} {'GB/s':>7}  kernel, lines"]
+    lines = [
+        f"{'ms':>9} {'share':>6} {'calls':>6} {'GFLOP/s':>8} {'GB/s':>7} {'roof':>6}  lines, kernel"
+    ]
     for row in sorted(_rows.values(), key=lambda row: -row.seconds)[:limit]:
-        flops, touched = flops_and_bytes(row.step.compiled.kernel)
+        work = count_work(row.step.compiled.work)
         seconds = max(row.seconds / row.calls, 1e-9)
         where = ", ".join(row.step.lines) or "-"
         lines.append(
             f"{1e3 * row.seconds:9.3f} {row.seconds / total:6.1%} {row.calls:6d} "
-            f"{1e-9 * flops / seconds:8.1f} {1e-9 * touched / seconds:7.1f}  {row.step.compiled.name} {where}"
+            f"{1e-9 * work.flops / seconds:8.1f} {1e-9 * work.bytes / seconds:7.1f} "
+            f"{peaks().seconds(work) / seconds:6.0%}  {where}, {row.step.compiled.name}"
         )
+    if len(_rows) > limit:
+        lines.append(f"and {len(_rows) - limit} kernels that took less")
     return "\n".join(lines)
 
 
@@ -67,9 +88,12 @@ def explain(executable: Executable) -> None:
 
 def describe(number: int, step: Step) -> str:
     """Return one kernel as text for people."""
-    kernel = step.compiled.kernel
-    flops, touched = flops_and_bytes(kernel)
-    head = f"kernel {number}: {', '.join(step.lines) or 'no line known'}"
-    facts = f"{flops / 1e6:.3f} MFLOP, {touched / 1e6:.3f} MB, {step.compiled.chunks} chunks"
-    plan = "; ".join(kernel.schedule) or "no transform"
-    return f"{head}\n{facts}\nschedule: {plan}\n{pseudo_code(kernel)}\n"
+    compiled = step.compiled
+    work = count_work(compiled.work)
+    head = f"kernel {number}: {', '.join(step.lines) or 'no line known'} ({compiled.name})"
+    facts = (
+        f"work: {work.flops / 1e6:.3f} MFLOP, {work.bytes / 1e6:.3f} MB in {compiled.chunks} "
+        f"chunks; this machine needs at least {1e6 * peaks().seconds(work):.1f} µs"
+    )
+    plan = "; ".join(compiled.kernel.schedule) or "no transform"
+    return f"{head}\n{facts}\nschedule: {plan}\n{pseudo_code(compiled.kernel)}\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -14,12 +13,14 @@ from inkle.engine.trace import current_trace
 from inkle.ir import forms, spec, tensor
 from inkle.ir.node import Node, rebuild
 from inkle.runtime.device import Buffer, open_device
+from inkle.runtime.locks import fork_safe_lock
 from inkle.schedule import schedule
 
 CACHED_GRAPHS = 1024  # executables kept; the least recently used goes first
 
 _executables: OrderedDict[tuple[object, ...], Executable] = OrderedDict()
-_lock = threading.RLock()
+_lock = fork_safe_lock()  # guards the table
+_building = fork_safe_lock()  # nothing is built twice; who needs what exists does not wait
 
 
 def canonicalize(outputs: Sequence[Node]) -> tuple[tuple[Node, ...], list[Node]]:
@@ -61,19 +62,32 @@ def canonicalize(outputs: Sequence[Node]) -> tuple[tuple[Node, ...], list[Node]]
 def executable_for(outputs: tuple[Node, ...]) -> Executable:
     """Return the executable of a canonical graph, building it the first time."""
     key = (outputs, config.get("INKLE_TARGET"), config.get("INKLE_THREADS"))
+    found = _look_up(key)
+    if found is None:
+        with _building:
+            found = _look_up(key) or _build(outputs)
+            with _lock:
+                _executables[key] = found
+                if len(_executables) > CACHED_GRAPHS:
+                    _executables.popitem(last=False)
+    return found
+
+
+def _look_up(key: tuple[object, ...]) -> Executable | None:
     with _lock:
         found = _executables.get(key)
         if found is not None:
             _executables.move_to_end(key)
-            return found
-        if config.get("INKLE_CHECK"):
-            spec.check_tensor(outputs)
-        plan = timed("schedule", lambda: schedule(outputs))
-        found = _executables[key] = Executable(plan)
-        profile.explain(found)
-        if len(_executables) > CACHED_GRAPHS:
-            _executables.popitem(last=False)
         return found
+
+
+def _build(outputs: tuple[Node, ...]) -> Executable:
+    if config.get("INKLE_CHECK"):
+        spec.check_tensor(outputs)
+    plan = timed("schedule", lambda: schedule(outputs))
+    found = Executable(plan)
+    profile.explain(found)
+    return found
 
 
 def realize(nodes: Sequence[Node]) -> list[Node]:

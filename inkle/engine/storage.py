@@ -7,7 +7,6 @@ Nothing here keeps a leaf alive.
 from __future__ import annotations
 
 import itertools
-import threading
 import weakref
 from typing import Any
 
@@ -26,7 +25,6 @@ Array = npt.NDArray[Any]
 
 _memory: weakref.WeakKeyDictionary[Node, Buffer] = weakref.WeakKeyDictionary()
 _realized: weakref.WeakKeyDictionary[Node, Node] = weakref.WeakKeyDictionary()
-_lock = threading.RLock()
 
 
 serials = itertools.count()
@@ -69,8 +67,7 @@ class Storage:
 
 def attach(node: Node, buffer: Buffer) -> None:
     """Say that `buffer` holds the elements of BUFFER leaf `node`."""
-    with _lock:
-        _memory[node] = buffer
+    _memory[node] = buffer
 
 
 def buffer_of(node: Node) -> Buffer:
@@ -103,8 +100,7 @@ def realized(node: Node) -> Node | None:
 
 def remember(node: Node, leaf: Node) -> None:
     """Say that `leaf` holds the value of `node`, as long as somebody refers to `node`."""
-    with _lock:
-        _realized[node] = leaf
+    _realized[node] = leaf
 
 
 def from_array(array: Array) -> Node:

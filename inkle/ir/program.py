@@ -18,6 +18,7 @@ Codes of a value that is not an elementwise operation of `inkle.ir.ops`:
     load       src (memory, index[, mask]), arg = distance between lanes in elements; a vector of
                indices means arbitrary places (arg None); 0 where the mask is false
     store      src (memory, index, value[, mask]); arg like load
+    unordered  whether either of two floats is a NaN
     across     all lanes combined with the operation `arg`, a scalar
 """
 

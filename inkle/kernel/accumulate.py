@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import TYPE_CHECKING
 
 from inkle.ir import forms, ops
+from inkle.ir.dtype import bool_
 from inkle.ir.loop import Axis, axis_of, extent, number_of
 from inkle.ir.node import Node, bound_ranges, convert_scalar
 from inkle.ir.op import Op
@@ -34,6 +36,11 @@ class Tile:
         self.lane = lane if lane is not None else (bound_lanes[0] if bound_lanes else None)
         self.lanes = extent(self.lane) if self.lane is not None else 1
 
+    @property
+    def width(self) -> int:
+        """How many values the loops carry."""
+        return len(self.points)
+
     def initial(self) -> list[Value]:
         """Return the identity for every accumulator."""
         assert self.op.identity is not None
@@ -48,7 +55,7 @@ class Tile:
         gate, body = self._gated()
         scope = self.owner.innermost
         dtype, lanes = self.node.dtype, self.lanes
-        fused = self.owner.fused and self.op is ops.ADD
+        fused = self.owner.machine.fused and self.op is ops.ADD
         if fused and dtype.is_float and body.op is ops.MUL:
             factors = [self._operand(source, point) for source in body.src]
             new = Value(ops.FMA, dtype, lanes, (*factors, old))
@@ -61,6 +68,11 @@ class Tile:
         chosen = Value(ops.WHERE, dtype, lanes, (condition, new, old))
         scope.block.append(chosen)
         return chosen
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether some points of the loops are left out."""
+        return self._gated()[0] is not None
 
     def _operand(self, node: Node, point: Point) -> Value:
         return self.owner.spread(self.owner.value(node, point), self.lanes, self.owner.innermost)
@@ -88,5 +100,76 @@ class Tile:
             total = parts[0]
             if self.across:
                 total = self.owner.emit(scope, "across", dtype, 1, (total,), self.op)
-            scope.values[(self.node, tuple([outer[r] for r in self.outer]))] = total
-            self.owner._home[total] = scope
+            self.owner.remember(self.node, [outer[r] for r in self.outer], total, scope)
+
+
+class ExtremumTile(Tile):
+    """Largest or smallest floats. NaNs are noted apart, in masks, and join in at the end.
+
+    A maximum that propagates NaN takes three instructions in a row for each element. A plain one
+    takes one; beside it a comparison finds NaNs in two vectors of the same result at once.
+    """
+
+    def _flag_of(self, place: int) -> int:
+        """Return the number of the mask that accumulator `place` shares with its neighbour."""
+        result, part = divmod(place, self.per_result)
+        return result * (-(-self.per_result // 2)) + part // 2
+
+    @property
+    def width(self) -> int:
+        """How many values the loops carry: accumulators, then masks."""
+        return len(self.points) + self._flag_of(len(self.points) - 1) + 1
+
+    def initial(self) -> list[Value]:
+        """Return the identity for every accumulator, and empty masks."""
+        flags = self.width - len(self.points)
+        return super().initial() + [self.owner.literal(False, bool_, self.lanes)] * flags
+
+    def step(self, state: list[Value]) -> list[Value]:
+        """Return accumulators and masks after one more point of the loops."""
+        count, block = len(self.points), self.owner.innermost.block
+        values = [self._operand(self.body, point) for point in self.points]
+        new = []
+        for old, value in zip(state, values, strict=False):
+            order = (old, value) if self.op is ops.MAXIMUM else (value, old)
+            better = Value(ops.LESS, bool_, self.lanes, order)
+            chosen = Value(ops.WHERE, self.node.dtype, self.lanes, (better, value, old))
+            block.extend((better, chosen))
+            new.append(chosen)
+        for number, flag in enumerate(state[count:]):
+            mine = [v for i, v in enumerate(values) if self._flag_of(i) == number]
+            found = Value("unordered", bool_, self.lanes, (mine[0], mine[-1]))
+            joined = Value(ops.OR, bool_, self.lanes, (flag, found))
+            block.extend((found, joined))
+            new.append(joined)
+        return new
+
+    def finish(self, final: list[Value], scope: Scope) -> None:
+        """Put NaN where one was seen, and join."""
+        count = len(self.points)
+        nan = self.owner.literal(math.nan, self.node.dtype, self.lanes)
+        marked = [
+            self.owner.emit(
+                scope,
+                ops.WHERE,
+                self.node.dtype,
+                self.lanes,
+                (final[count + self._flag_of(i)], nan, value),
+            )
+            for i, value in enumerate(final[:count])
+        ]
+        super().finish(marked, scope)
+
+
+def tile_for(owner: Linearizer, node: Node) -> Tile:
+    """Return the accumulators of the reduction `node`."""
+    tile = Tile(owner, node)
+    if (
+        owner.machine.masks
+        and tile.op in (ops.MAXIMUM, ops.MINIMUM)
+        and node.dtype.is_float
+        and tile.lanes > 1
+        and not tile.is_gated
+    ):
+        return ExtremumTile(owner, node)
+    return tile

@@ -123,6 +123,8 @@ def _store_lanes(kernel: Kernel, lane: Node, machine: Machine) -> Kernel:
         return kernel
     heavy = sum(g.work + len(g.loads) for g in regions)
     copies = 4 if heavy < 12 else 2 if heavy < 30 else 1
+    if heavy < 6 and lane.src[0].op is forms.CONST and any(g.bound for g in regions):
+        copies = machine.registers // 2  # rows far apart: take much of each at once
     n = length(lane)
     while copies > 1 and n < lanes * copies * 2:
         copies //= 2

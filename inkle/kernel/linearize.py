@@ -28,9 +28,11 @@ from inkle.ir.node import Node, bound_ranges, toposort
 from inkle.ir.op import Op
 from inkle.ir.program import Loop, Parameter, Program, Value
 from inkle.kernel.access import coefficient, without
-from inkle.kernel.accumulate import Tile
+from inkle.kernel.accumulate import Tile, tile_for
+from inkle.kernel.machine import Machine
 
 Point = dict[Node, int]
+COMMON = Machine()
 MAX_LEVELS = 40  # of nested expressions; each takes four frames of Python's stack
 SEQUENTIAL = frozenset({Axis.LOOP, Axis.GRID, Axis.WORKER})
 
@@ -61,9 +63,9 @@ class Shape:
 class Linearizer:
     """Turns one kernel into a program; see the module's docstring."""
 
-    def __init__(self, kernel: Kernel, *, fused: bool) -> None:
+    def __init__(self, kernel: Kernel, machine: Machine) -> None:
         self._kernel = kernel
-        self.fused = fused
+        self.machine = machine
         self._rank = {r: i for i, r in enumerate(kernel.order)}
         self._shapes: dict[frozenset[Node], Shape] = {}
         self._scopes = [Scope([], None)]
@@ -412,12 +414,12 @@ class Linearizer:
         family = [first, *self._siblings(first)]
         ranges = bound_ranges(first)
         loops = sorted((r for r in ranges if axis_of(r) in SEQUENTIAL), key=self._rank.__getitem__)
-        tiles = [Tile(self, node) for node in family]
+        tiles = [tile_for(self, node) for node in family]
         initial = [value for tile in tiles for value in tile.initial()]
         final = self._reduce_loops(loops, tiles, initial)
         scope = self._scopes[-1]
         for tile in tiles:
-            count = len(tile.points)
+            count = tile.width
             tile.finish(final[:count], scope)
             del final[:count]
 
@@ -427,7 +429,7 @@ class Linearizer:
         if not loops:
             out = []
             for tile in tiles:
-                count = len(tile.points)
+                count = tile.width
                 out.extend(tile.step(state[:count]))
                 state = state[count:]
             return out
@@ -482,14 +484,14 @@ class Linearizer:
         return memory
 
 
-def linearize(kernel: Kernel, *, fused: bool = True) -> Program:
+def linearize(kernel: Kernel, machine: Machine = COMMON) -> Program:
     """Return the program of `kernel`, whose axes are bound.
 
     Args:
         kernel: loop nest with bound axes.
-        fused: whether sums of products may use fused multiply-adds.
+        machine: whether it has fused multiply-adds and masks.
 
     Raises:
         RenderError: if a node has no meaning in a program (our bug: a spec check comes first).
     """
-    return Linearizer(kernel, fused=fused).run()
+    return Linearizer(kernel, machine).run()

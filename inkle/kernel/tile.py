@@ -22,7 +22,7 @@ from inkle.kernel.transforms import reorder, split, stage
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 10)
 VECTORS = (1, 2, 3, 4)
 MULTIPLY_ADDS, LOADS = 2.0, 2.0  # per cycle
-PAGE_BYTES = 4096  # rows this far apart share sets of the first cache and miss in the TLB
+FAR_BYTES = 3072  # rows this far apart share sets of the first cache and miss in the TLB
 LATENCY = 8  # multiply-adds that must be in flight: 4 cycles on 2 ports
 SPARE = 4  # registers left to the code generator; with fewer it spills accumulators
 BROADCAST_CYCLES, ROUND_CYCLES = 0.25, 0.7  # measured: what a row and an iteration cost besides
@@ -223,7 +223,7 @@ def _worth_staging(kernel: Kernel, region: Region, load: Node, machine: Machine)
     if coefficient(load.src[1], lane) not in (0, 1):
         return inner
     steps = [coefficient(load.src[1], r) for r in inner if r in region.bound]
-    jumps = any(step is None or step * load.dtype.itemsize >= PAGE_BYTES for step in steps)
+    jumps = any(step is None or step * load.dtype.itemsize >= FAR_BYTES for step in steps)
     return inner if jumps and reuse >= 32 else []
 
 

@@ -132,6 +132,10 @@ class LlvmRenderer(LlvmArithmetic, LlvmMemory):
                 return self._load(value)
             case "store":
                 return self._store(value)
+            case "unordered":
+                operands = ", ".join(self._names[source] for source in value.src)
+                first = value.src[0]
+                return self._new(f"fcmp uno {type_of(first.dtype, first.lanes)} {operands}")
             case "across":
                 return self._across(value)
             case _:

@@ -151,13 +151,24 @@ LEMMAS = (
         ),
         INDEX,
     ),
-    # (x // a + y) // b == (x + a*y) // (a*b) follows by lemma_low_digits_of_quotient.
-    rule("lemma_quotients_nest", lambda x, y, a: ((x // a + y) * a + x % a, x + y * a), INDEX),
-    # (x % (a*b)) // a == (x // a) % b: by lemma_low_digits_of_remainder, with x // a for x and
-    # x % a for y, the numerator is (x // a) % b * a + x % a; then lemma_multiples_leave.
+    rule(
+        "lemma_quotients_nest",
+        lambda x, y, a, b: ((x // a + y) // b, (x + y * a) // (a * b), (a > 0) & (b > 0)),
+        INDEX,
+    ),
+    rule(
+        "lemma_remainder_vanishes",
+        lambda x, y, a, b: ((y + x % (a * b)) % a, (y + x) % a, (a > 0) & (b > 0)),
+        INDEX,
+    ),
+    rule(
+        "lemma_digits_join",
+        lambda x, a, b: ((x // a) % b * a + x % a, x % (a * b), (a > 0) & (b > 0)),
+        INDEX,
+    ),
+    # (x % (a*b)) // a == (x // a) % b: by lemma_digits_join the numerator is
+    # (x // a) % b * a + x % a, of which lemma_multiples_leave leaves (x // a) % b + (x % a) // a.
     rule("lemma_remainder_moves_out", lambda x, a: ((x % a) // a, x.wrap(0), a > 0), INDEX),
-    # x % (a*b) is x - z*a for z = b * (x // (a*b)).
-    rule("lemma_remainder_vanishes", lambda x, y, z, a: ((y + x - z * a) % a, (y + x) % a), INDEX),
     rule("lemma_mirrored_quotient", lambda x, a: (x // a, -1 - (-1 - x) // a, a > 0), INDEX),
     rule("lemma_mirrored_remainder", lambda x, a: (x % a, a - 1 - (-1 - x) % a, a > 0), INDEX),
     rule("lemma_negative_divisor", lambda x, a: (x // a, -x // -a, a < 0), INDEX),
@@ -170,10 +181,10 @@ LEMMAS = (
     ),
     rule(
         "lemma_equal_by_digits",
-        lambda x, y, z, w, a: (
-            (x * a + y).eq(z * a + w),
-            x.eq(z) & y.eq(w),
-            (y >= 0) & (y < a) & (w >= 0) & (w < a),
+        lambda x, y, a, b: (
+            (x * a + y).eq(b),
+            x.eq(b // a) & y.eq(b % a),
+            (a > 0) & (y >= 0) & (y < a),
         ),
         INDEX,
     ),

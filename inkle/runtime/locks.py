@@ -1,9 +1,10 @@
-"""A lock that a forked child can use."""
+"""Locks that a forked child can use."""
 
 from __future__ import annotations
 
 import os
 import threading
+from types import TracebackType
 
 
 def fork_safe_lock() -> threading.RLock:
@@ -18,3 +19,30 @@ def fork_safe_lock() -> threading.RLock:
             before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
         )
     return lock
+
+
+class ProcessLock:
+    """A re-entrant lock for objects that come and go: a forked child finds it free.
+
+    What it guards must not be harmed by a job that another thread was in the middle of.
+    """
+
+    __slots__ = ("_lock", "_process")
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._process = os.getpid()
+
+    def __enter__(self) -> None:
+        if self._process != os.getpid():
+            self._lock = threading.RLock()
+            self._process = os.getpid()
+        self._lock.acquire()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lock.release()

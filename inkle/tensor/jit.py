@@ -16,7 +16,6 @@ from __future__ import annotations
 import functools
 import gc
 import logging
-import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -31,6 +30,7 @@ from inkle.engine.trace import current_trace, tracing
 from inkle.errors import TraceError
 from inkle.ir import forms, tensor
 from inkle.ir.node import Node
+from inkle.runtime.locks import ProcessLock
 from inkle.tensor.base import Core
 from inkle.tensor.guards import Describer, flow, hidden_state
 from inkle.tensor.leaves import CUT, History, leaves_below
@@ -168,7 +168,7 @@ class _State:
     """What is known of one function, or of one instance's method."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
+        self.lock = ProcessLock()
         self.names: set[str] = set()
         self.entries: list[_Entry] = []
         self.last: object = None

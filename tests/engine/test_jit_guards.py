@@ -383,7 +383,7 @@ def test_settings_are_part_of_the_signature(x):
     double = jit(lambda x: x * 2)
 
     assert double(x).item() == 2.0
-    with Context(INKLE_THREADS=1):
+    with Context(INKLE_THREADS=2):
         assert double(x).item() == 2.0
     with Context(INKLE_TARGET="avx2"):
         assert double(x).item() == 2.0

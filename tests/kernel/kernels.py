@@ -13,13 +13,14 @@ from inkle.ir.loop import Kernel, load, range_, reduce, store
 from inkle.ir.node import const
 from inkle.ir.tensor import param
 from inkle.kernel.linearize import linearize
+from inkle.kernel.machine import Machine
 from inkle.render.llvm import render_llvm
 from inkle.runtime.cpu.llvm import compile_ir
 
 
 def run(kernel, *arrays):
     """Compile `kernel` and run all its chunks; arrays by slot, the output first."""
-    program = linearize(kernel)
+    program = linearize(kernel, Machine())
     text = render_llvm(program, "kernel")
     name = "test" + hashlib.sha256(text.encode()).hexdigest()[:16]
     address = compile_ir(text.replace("@kernel", f"@{name}"), [name])[name]

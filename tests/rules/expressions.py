@@ -109,6 +109,41 @@ class Maker:
             return operation(first)
         return operation(first, self.expression(float32, depth - 1))
 
+    def affine(self) -> Node:
+        """Return a sum of multiples of ranges, often the digits of one number."""
+        total = const(self.random.randint(-6, 6), index)
+        scale = 1
+        for r in self.random.sample(self.ranges, self.random.randint(1, 3)):
+            total = total + r * (scale * self.random.choice((1, 1, 1, -1, 2)))
+            scale *= self.random.choice((r.src[0].arg, r.src[0].arg, 2, 3, 4))
+        return total
+
+    def affine_comparison(self) -> Node:
+        """Return a comparison of a sum with a number that it can reach."""
+        total = self.affine()
+        goal = value_of(total, self.point(leaves_of(total)))
+        compare = self.random.choice((Node.less, Node.less_equal, Node.equal, Node.not_equal))
+        return compare(total, goal + self.random.choice((-1, 0, 0, 1)))
+
+    def digits(self) -> Node:
+        """Return a sum of quotients, remainders and the number they are taken from."""
+        number = self.random.choice((self.affine(), free("x"), free("x") + free("y") * 2))
+        first, second = (self.random.choice((2, 3, 4, 6)) for _ in range(2))
+        factor = self.random.choice((1, 2, -1))
+        parts = [
+            number * factor,
+            number % first * factor,
+            number // first * (first * factor),
+            number // first % second * (first * factor),
+            number // (first * second) * (first * second * factor),
+            number % (first * second) * factor,
+        ]
+        chosen = self.random.sample(parts, self.random.randint(2, 4))
+        total = const(0, index)
+        for part in chosen:
+            total = total + part if self.random.random() < 0.7 else total - part
+        return total
+
     def reshaped(self, rank: int) -> list[Node]:
         """Return coordinates after a random sequence of reshapes and flips of the ranges."""
         shape = [r.src[0].arg for r in self.ranges]

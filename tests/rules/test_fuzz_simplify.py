@@ -10,7 +10,7 @@ from inkle.rules import SIMPLIFY, simplify_gate, simplify_under
 from tests.rules.expressions import Maker, leaves_of, same, smallest_failure, value_of
 
 DTYPES = (index, index, index, index, bool_, bool_, int32, int8, uint8, float32)
-POINTS = 12
+POINTS = 25
 
 
 def changes_value(node: Node, maker: Maker, gate: Node | None = None) -> str | None:
@@ -30,8 +30,12 @@ def check(seed: int) -> None:
     maker = Maker(seed)
     if seed % 5 == 0:
         nodes = maker.reshaped(1 + seed // 5 % 3)
+    elif seed % 5 == 1:
+        nodes = [maker.affine_comparison() for _ in range(4)]
+    elif seed % 5 == 2:
+        nodes = [maker.digits() for _ in range(4)]
     else:
-        nodes = [maker.expression(DTYPES[seed % len(DTYPES)], 2 + seed % 4)]
+        nodes = [maker.expression(DTYPES[seed // 5 % len(DTYPES)], 2 + seed // 2 % 4)]
     for node in nodes:
         if changes_value(node, maker) is not None:
             small = smallest_failure(node, lambda each: changes_value(each, maker) is not None)
@@ -46,8 +50,13 @@ def check(seed: int) -> None:
 
 def check_under_gate(seed: int) -> None:
     maker = Maker(seed)
-    gate = maker.expression(bool_, 2) & maker.expression(bool_, 2)
-    node = maker.expression(index if seed % 3 else bool_, 3)
+    if seed % 2:
+        gate = maker.expression(bool_, 2) & maker.expression(bool_, 2)
+        node = maker.expression(index if seed % 3 else bool_, 3)
+    else:
+        gate = maker.affine_comparison() & maker.affine_comparison()
+        number = maker.affine()
+        node = maker.random.choice((number // 4, number % 4, number % 7, maker.affine_comparison()))
     problem = changes_value(node, maker, gate)
     if problem is not None:
         pytest.fail(f"seed {seed}: under {expression(gate)}: {problem}")
