@@ -151,9 +151,8 @@ def compare(options: argparse.Namespace) -> None:
         process.communicate()
     medians = {library: statistics.median(values) for library, values in times.items()}
     for library, values in times.items():
-        print(
-            f"{library:6} median {1e3 * medians[library]:7.1f} ms   best {1e3 * min(values):7.1f} ms"
-        )
+        middle, best = 1e3 * medians[library], 1e3 * min(values)
+        print(f"{library:6} median {middle:7.1f} ms   best {best:7.1f} ms")
     print(f"PyTorch / inkle: {medians['torch'] / medians['inkle']:.2f} (medians)")
 
 

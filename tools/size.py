@@ -46,13 +46,15 @@ class Budget:
     tokens: int | None = None
 
 
+# The design's budgets were 6,000 lines and 55,000 tokens, and 10,000 lines: docs/decisions/size.md
+# says why there is more. These numbers may only go down.
 MIDDLE = ("ir", "rewrite", "rules", "autodiff", "schedule", "kernel")
 BUDGETS = (
-    Budget("ir to kernel", MIDDLE, lines=6_000, tokens=55_000),
+    Budget("ir to kernel", MIDDLE, lines=9_000, tokens=101_000),
     Budget(
         "errors to engine, CPU",
         ("errors", "config", *MIDDLE, "render", "runtime", "check", "engine"),
-        lines=10_000,
+        lines=14_200,
     ),
     Budget("tensor and nn", ("tensor", "nn"), lines=7_000),
 )

@@ -106,16 +106,22 @@ def _points(node: Node) -> int:
     return total
 
 
-def peaks() -> Peaks:
-    """Return what this machine can do with the threads in force; measured when it is not known."""
-    return _peaks(current_target(), current_threads(), str(config.get("INKLE_CACHE")))
+def peaks(*, again: bool = False) -> Peaks:
+    """Return what this machine can do with the threads in force; measured when it is not known.
+
+    Args:
+        again: measure in any case: the machine may have been busy the last time.
+    """
+    if again:
+        _peaks.cache_clear()
+    return _peaks(current_target(), current_threads(), str(config.get("INKLE_CACHE")), again)
 
 
 @functools.cache
-def _peaks(target: Target, threads: int, folder: str) -> Peaks:
+def _peaks(target: Target, threads: int, folder: str, again: bool) -> Peaks:
     cache = ObjectCache(default_folder(folder) / "machine", limit_bytes=1 << 20)
     key = hashlib.sha256(repr((FORMAT, target, threads)).encode()).hexdigest()
-    known = cache.get(key)
+    known = None if again else cache.get(key)
     if known is not None:
         row = json.loads(known)
         return Peaks(row["flops_per_second"], tuple([(n, each) for n, each in row["bandwidths"]]))
@@ -125,7 +131,7 @@ def _peaks(target: Target, threads: int, folder: str) -> Peaks:
 
 
 def measure_peaks(target: Target, threads: int) -> Peaks:
-    """Measure what `threads` threads can do; takes a fraction of a second."""
+    """Measure what the threads in force can do; takes half a second."""
     sizes = (target.l2_bytes // 2 * threads, target.l3_bytes // 4, MEMORY_BYTES)
     native = compile_ir(_ir(target), ("arithmetic", "copy"), target=target)
     width, chunks = target.vector_bytes, CHUNKS * threads
