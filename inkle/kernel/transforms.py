@@ -84,6 +84,19 @@ def _split_varying(
     )
 
 
+def pad(kernel: Kernel, r: Node, multiple: int) -> tuple[Kernel, Node]:
+    """Round the extent of a range up; the points beyond are gated.
+
+    Before: for i in range(10): body(i)    After (8): for i in range(16): if i < 10: body(i)
+    """
+    n = extent(r)
+    if n % multiple == 0:
+        return kernel, r
+    new = range_(_fresh(kernel), -(-n // multiple) * multiple, axis_of(r))
+    kernel = _mask(_replace(kernel, r, new, [new]), [new], new < n)
+    return _noted(kernel, f"pad {_name(r)} to {extent(new)} as {number_of(new)}"), new
+
+
 def bind(kernel: Kernel, r: Node, axis: Axis) -> tuple[Kernel, Node]:
     """Change what the iterations of `r` become.
 
@@ -108,14 +121,15 @@ def reorder(kernel: Kernel, order: Sequence[Node]) -> Kernel:
     return _noted(replace(kernel, order=tuple(order)), f"reorder {names}")
 
 
-def stage(kernel: Kernel, load: Node, inner: Sequence[Node]) -> Kernel:
-    """Copy the tile that `load` reads under the loops outside `inner` to fast memory.
+def stage(kernel: Kernel, value: Node, inner: Sequence[Node]) -> Kernel:
+    """Compute a tile of `value`, over `inner` under the loops outside, into fast memory.
 
     Before: for k: for j: use(B[k * n + j])
     After:  for k: for j: T[k * 64 + j] = B[k * n + j]
             for k: for j: use(T[k * 64 + j])
 
-    The tile is laid out as `inner`, outermost first: packing, padding and transposition in one.
+    The tile is laid out as `inner`, outermost first. Of a load it is a packed, padded or transposed
+    copy; of any other value, a producer fused into its consumer at a loop.
     """
     first = _fresh(kernel)
     lanes = [r for r in inner if axis_of(r) is Axis.LANE]
@@ -128,15 +142,15 @@ def stage(kernel: Kernel, load: Node, inner: Sequence[Node]) -> Kernel:
     for size in sizes:
         total *= size
     swap = dict(zip(inner, fresh, strict=True))
-    value = transform([load], _rebuild, swap)[load]
-    memory = loop.stage(first + len(inner), value, flat_index(fresh, sizes), fresh, total)
+    filled = transform([value], _rebuild, swap)[value]
+    memory = loop.stage(first + len(inner), filled, flat_index(fresh, sizes), fresh, total)
     staged = loop.load(memory, flat_index(list(inner), sizes))
-    done = transform(kernel.stores, _rebuild, {load: staged})
+    done = transform(kernel.stores, _rebuild, {value: staged})
     stores = tuple(done[s] for s in kernel.stores)
     order = kernel.order + tuple(r for r in fresh if axis_of(r) in ORDERED)
     names = " ".join(str(number_of(r)) for r in inner)
     return _noted(
-        replace(kernel, stores=stores, order=order), f"stage {_memory(load)} over {names}"
+        replace(kernel, stores=stores, order=order), f"stage {_memory(value)} over {names}"
     )
 
 
@@ -155,8 +169,9 @@ def _name(r: Node) -> str:
     return f"{axis_of(r).value} {number_of(r)}"
 
 
-def _memory(load: Node) -> str:
-    return f"argument {load.src[0].arg[0]}" if load.src[0].op is forms.PARAM else "tile"
+def _memory(value: Node) -> str:
+    is_argument = value.op is forms.LOAD and value.src[0].op is forms.PARAM
+    return f"argument {value.src[0].arg[0]}" if is_argument else f"a {value.op.name}"
 
 
 def _noted(kernel: Kernel, note: str) -> Kernel:

@@ -337,10 +337,8 @@ def test_fork_after_use():
     child = os.fork()
     if child == 0:
         try:
-            fine = (x @ x + 0).tolist() == want and (x @ x).sum().item() == sum(map(sum, want))
-            fine = (x @ x + 0).tolist() == want
-            fine = fine and abs((x * 3).mean().item()) < 10
-            os._exit(0 if fine else 1)
+            known, new = (x @ x + 0).tolist() == want, (x * 3).mean().item()
+            os._exit(0 if known and abs(new) < 1 else 1)
         finally:
             os._exit(2)
     _, status = os.waitpid(child, 0)
@@ -378,8 +376,8 @@ def test_interrupts_lose_nothing():
 
     assert interrupts > 10
     assert total.item() == done
-    np.testing.assert_allclose((weight @ weight).numpy(), weight.numpy() @ weight.numpy(), rtol=1e-3,
-                               atol=1e-4)  # fmt: skip
+    want = weight.numpy() @ weight.numpy()
+    np.testing.assert_allclose((weight @ weight).numpy(), want, rtol=1e-3, atol=1e-4)
     del total
     assert live_bytes() - base < 1 << 20
 

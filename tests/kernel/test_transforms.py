@@ -1,13 +1,16 @@
 """Every transform keeps what a kernel computes, for sizes that divide and sizes that do not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from inkle.ir.loop import Axis
+from inkle.ir.node import rebuild, transform
 from inkle.kernel.narrow import narrow
-from inkle.kernel.transforms import bind, reorder, split, stage
+from inkle.kernel.transforms import bind, pad, reorder, split, stage
 from tests.kernel.kernels import matmul, numbers, row_normalize, run, transposed_convolution
 
 
@@ -74,6 +77,32 @@ def test_reorder_puts_the_reduction_outside_nothing_and_keeps_the_product():
     kernel = reorder(kernel, [j, i, inner])
 
     check_matmul(kernel, 6, 7, 5)
+
+
+@pytest.mark.parametrize("which", range(3))
+@pytest.mark.parametrize("multiple", [4, 5, 8])
+def test_padded_ranges_compute_nothing_beyond_their_end(which, multiple):
+    kernel, *ranges = matmul(6, 7, 5)
+
+    kernel, new = pad(kernel, ranges[which], multiple)
+    kernel, _, _ = split(kernel, new, multiple, Axis.LOOP, Axis.UNROLL)
+
+    check_matmul(kernel, 6, 7, 5)
+
+
+def test_a_computed_value_is_staged_at_the_loop_of_its_consumer():
+    kernel = row_normalize(5, 33)
+    largest = next(node for node in kernel.nodes() if node.op.name == "reduce")
+    (inner,) = largest.src[1:]
+    (value,) = (node for node in largest.src if node.op.name == "load")
+    doubled = value + value
+    total = transform(kernel.stores, rebuild, {value: doubled})
+    kernel = replace(kernel, stores=tuple(total[s] for s in kernel.stores))
+    x, out = numbers(5, 33), np.empty((5, 33), np.float32)
+
+    run(stage(kernel, doubled, [inner]), out, x)
+
+    np.testing.assert_array_equal(out, x - 2 * x.max(axis=1, keepdims=True))
 
 
 def test_bind_to_grid_makes_chunks():
