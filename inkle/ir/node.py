@@ -12,6 +12,7 @@ the RANGE nodes it depends on. Graphs are deep: nothing here recurses.
 from __future__ import annotations
 
 import math
+import numbers
 import struct
 import threading
 import weakref
@@ -180,9 +181,12 @@ def _unequal(op: Op, src: tuple[Node, ...]) -> str:
 def const(value: Scalar, dtype: DType) -> Node:
     """Return a literal converted to `dtype`: integers wrap, floats round to nearest even."""
     key = (value.__class__, value, dtype)
-    found = _constants.get(key)
+    try:
+        found = _constants.get(key)
+    except TypeError:  # no number: those have a hash
+        raise DTypeError(f"{value!r:.60} is no number") from None
     if found is None:
-        found = intern(forms.CONST, dtype, (), convert_scalar(value, dtype), ())
+        found = intern(forms.CONST, dtype, (), convert_scalar(_as_scalar(value), dtype), ())
         if value != 0 and value == value:  # 0.0 equals -0.0, and NaN nothing: no keys
             if len(_constants) >= CACHED_CONSTANTS:
                 _constants.clear()
@@ -192,6 +196,17 @@ def const(value: Scalar, dtype: DType) -> Node:
 
 CACHED_CONSTANTS = 4096  # a shortcut past conversion and rounding; programs have few constants
 _constants: dict[tuple[Any, ...], Node] = {}
+
+
+def _as_scalar(value: object) -> Scalar:
+    """Return a number, perhaps of another library such as NumPy, as Python's."""
+    if isinstance(value, (int, float)):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    raise DTypeError(f"{value!r:.60} is no number")
 
 
 def convert_scalar(value: Scalar, dtype: DType) -> Scalar:

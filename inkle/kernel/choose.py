@@ -28,6 +28,7 @@ from inkle.kernel.tile import contraction, is_contraction, stage_gathers, tile_c
 from inkle.kernel.transforms import Tail, reorder, split
 
 CHUNK_CYCLES = 30_000  # about 10 us: below, sharing out costs more than it gains
+PANELS_PER_THREAD = 4  # at least, where chunks are panels: each stages its own
 PANEL = 64  # columns of a contraction that are staged at a time
 CHUNKS_PER_THREAD = 8  # enough to balance workers of unequal speed
 
@@ -48,8 +49,7 @@ def choose_schedule(kernel: Kernel, machine: Machine) -> Kernel:
     regions = regions_of(kernel)
     lane = _choose_lane(kernel, regions, loops, machine)
     cost = _total(regions, lane, machine)
-    kernel = _share_out(kernel, regions, lane, cost, machine)
-    kernel, lane = _after_grid(kernel, lane)
+    kernel, lane = _share_out(kernel, regions, lane, cost, machine)
     kernel = _all_reduce_lanes(kernel, lane, machine)
     heavy = contraction(kernel)
     if heavy is not None:
@@ -57,15 +57,6 @@ def choose_schedule(kernel: Kernel, machine: Machine) -> Kernel:
     if lane is not None:
         kernel = _store_lanes(kernel, lane, machine)
     return stage_gathers(_lanes_innermost(kernel), machine)
-
-
-def _after_grid(kernel: Kernel, lane: Node | None) -> tuple[Kernel, Node | None]:
-    """Find the lane range again: sharing out may have split it."""
-    if lane is None or lane in kernel.order:
-        return kernel, lane
-    inner = [r for r in kernel.order if axis_of(r) is Axis.LOOP and number_of(r) > number_of(lane)]
-    stored = [r for r in inner if all(r in s.ranges for s in kernel.stores)]
-    return kernel, max(stored, key=number_of) if stored else None
 
 
 # --- lanes ----------------------------------------------------------------------------------------
@@ -217,11 +208,15 @@ def _lanes_innermost(kernel: Kernel) -> Kernel:
 
 def _share_out(
     kernel: Kernel, regions: list[Region], lane: Node | None, cost: float, machine: Machine
-) -> Kernel:
-    """Split outer ranges of the stores into GRID chunks of useful size."""
+) -> tuple[Kernel, Node | None]:
+    """Split outer ranges of the stores into GRID chunks of useful size.
+
+    Returns:
+        The kernel, and the lane range inside its chunk.
+    """
     wanted = min(int(cost / CHUNK_CYCLES), CHUNKS_PER_THREAD * machine.threads)
     if machine.threads < 2 or wanted < 2:
-        return kernel
+        return kernel, lane
     outer = [
         r
         for r in kernel.order
@@ -229,25 +224,25 @@ def _share_out(
         and length(r) > 1
         and all(r in store.ranges and is_parallel(store, r) for store in kernel.stores)
     ]
-    panels = CHUNKS_PER_THREAD * machine.threads * PANEL
-    wide = lane if lane is not None and length(lane) * 2 >= panels and contraction(kernel) else None
+    panels = PANELS_PER_THREAD * machine.threads * PANEL
+    wide = lane if lane is not None and length(lane) >= panels and contraction(kernel) else None
     outer.sort(key=lambda r: (r is not wide, _inner_sharing(regions, r), kernel.order.index(r)))
     chunks = 1
     grid: list[Node] = []
     for r in outer:
-        if chunks >= wanted:
+        if chunks >= wanted or (wide is not None and chunks >= PANELS_PER_THREAD * machine.threads):
             break
         parts = min(length(r), -(-wanted // chunks))
-        if r is lane:
-            lanes = _lanes_of(regions, r, machine) * 4
-            parts = min(parts, length(r) // lanes)
-        if parts < 2:
+        size = _chunk_size(r, parts, lane, regions, machine)
+        if size >= length(r):
             continue
-        kernel, one, _ = _chunk(kernel, r, parts, lane, regions, machine)
+        kernel, one, inner = split(kernel, r, size, Axis.GRID, Axis.LOOP, "bound")
+        if r is lane:
+            lane = inner
         grid.append(one)
         chunks *= extent(one)
     rest = [r for r in kernel.order if r not in grid]
-    return reorder(kernel, [*grid, *rest])
+    return reorder(kernel, [*grid, *rest]), lane
 
 
 def _inner_sharing(regions: list[Region], r: Node) -> int:
@@ -255,14 +250,15 @@ def _inner_sharing(regions: list[Region], r: Node) -> int:
     return int(sum(region.points for region in regions if region.bound and r not in region.ranges))
 
 
-def _chunk(
-    kernel: Kernel, r: Node, parts: int, lane: Node | None, regions: list[Region], machine: Machine
-) -> tuple[Kernel, Node, Node]:
+def _chunk_size(
+    r: Node, parts: int, lane: Node | None, regions: list[Region], machine: Machine
+) -> int:
+    """Return the length of a chunk of `r`: of lanes, whole tiles of vectors in every chunk."""
     n = length(r)
     size = -(-n // parts)
-    if r is lane:  # every chunk, the last one too, holds a whole tile of vectors
+    if r is lane:
         unit = _lanes_of(regions, r, machine) * 4
         size = -(-size // unit) * unit
         while 0 < n % size < unit:
             size += unit
-    return split(kernel, r, size, Axis.GRID, Axis.LOOP, "bound")
+    return size

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from inkle.ir.dtype import float16, float32
 from inkle.ir.node import Node
-from inkle.tensor.arguments import check_choice
+from inkle.tensor.arguments import as_number, check_choice
 from inkle.tensor.functions import Functions
 
 SQRT_HALF = math.sqrt(0.5)
@@ -139,7 +139,7 @@ class Activations(Functions):
 
     def softplus(self, beta: float = 1.0, threshold: float = 20.0) -> Self:
         """Return log(1 + exp(beta x)) / beta, and x itself where beta x exceeds `threshold`."""
-        x = self._float()
+        x, beta = self._float(), as_number(beta, "beta of softplus")
         if beta == 1.0:
             return self._new(softplus(x, threshold))
         return self._new(softplus(x * beta, threshold) / beta)

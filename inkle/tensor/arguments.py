@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any, SupportsIndex
 
+import numpy as np
+
 from inkle.errors import DTypeError, IndexRangeError, ShapeError
 from inkle.ir.node import Shape
 
+MOST_ELEMENTS = 2**63 - 1
 Axes = int | Sequence[int] | None
 ShapeLike = int | Sequence[int]
 
@@ -24,6 +27,23 @@ def as_int(value: SupportsIndex, what: str) -> int:
         return operator.index(value)
     except TypeError:
         raise DTypeError(f"{what} must be an integer, got {value!r}") from None
+
+
+def as_ints(value: SupportsIndex | Sequence[SupportsIndex], what: str) -> tuple[int, ...]:
+    """Return one integer or several as a tuple of Python integers."""
+    if isinstance(value, (tuple, list)):
+        return tuple([as_int(each, what) for each in value])
+    return (as_int(value, what),)  # type: ignore[arg-type]  # anything else is refused there
+
+
+def as_number(value: Any, what: str) -> int | float:
+    """Return `value` as a Python number (NumPy's numbers count)."""
+    if isinstance(value, (int, float)):
+        return value
+    if isinstance(value, np.generic) and value.dtype.kind in "biuf":
+        number: int | float = value.item()
+        return number
+    raise DTypeError(f"{what} must be a number, got {value!r:.60}")
 
 
 def check_axis(axis: int, ndim: int, what: str) -> int:
@@ -43,7 +63,7 @@ def check_axes(axes: Axes, ndim: int, what: str) -> tuple[int, ...]:
     """Return distinct axes counted from the front, in ascending order; None means all of them."""
     if axes is None:
         return tuple(range(ndim))
-    given = (axes,) if isinstance(axes, int) else tuple(axes)
+    given = as_ints(axes, f"axis of {what}")
     found = tuple([check_axis(axis, ndim, what) for axis in given])
     if len(set(found)) < len(found):
         raise ShapeError(f"{what}: axes {given} name an axis twice")
@@ -62,6 +82,8 @@ def check_shape(args: tuple[Any, ...], what: str) -> Shape:
     shape = tuple([as_int(n, f"size in {what}") for n in flatten_args(args)])
     if any(n < 0 for n in shape):
         raise ShapeError(f"{what}: sizes must not be negative, got {shape}")
+    if prod(shape) > MOST_ELEMENTS:
+        raise ShapeError(f"{what}: {shape} has more elements than 64 bits can count")
     return shape
 
 
@@ -101,20 +123,18 @@ def broadcast_shape(a: Shape, b: Shape, what: str) -> Shape:
 
 def check_pair(value: int | Sequence[int], what: str, *, least: int) -> tuple[int, int]:
     """Return one number for each of two axes, given as one or as two."""
-    items = (value, value) if isinstance(value, int) else tuple(value)
-    if len(items) == 1:
-        items = items * 2
-    if len(items) != 2:
+    items = as_ints(value, what)
+    if len(items) not in (1, 2):
         raise ShapeError(f"{what} must be one number or two, got {value!r}")
-    first, second = as_int(items[0], what), as_int(items[1], what)
+    first, second = items[0], items[-1]
     if min(first, second) < least:
         raise ShapeError(f"{what} must be at least {least}, got {value!r}")
     return first, second
 
 
-def check_choice(value: str, choices: tuple[str, ...], what: str) -> str:
+def check_choice(value: Any, choices: tuple[str, ...], what: str) -> str:
     """Return `value` if it is one of `choices`."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ShapeError(f"{what} must be one of {', '.join(map(repr, choices))}; got {value!r}")
     return value
 

@@ -14,7 +14,7 @@ from inkle.ir.dtype import BY_NAME, DType, bfloat16, bool_, float32, int64
 from inkle.ir.elementwise import Scalar
 from inkle.ir.node import Node, const
 from inkle.tensor import leaves
-from inkle.tensor.arguments import as_int, check_shape
+from inkle.tensor.arguments import as_int, as_number, check_shape
 from inkle.tensor.base import Core
 from inkle.tensor.convolution import Convolution
 from inkle.tensor.dtypes import DTypeLike, as_dtype
@@ -129,7 +129,9 @@ class Creation(Convolution):
     ) -> Self:
         """Return a tensor of zeros."""
         sizes = check_shape(shape, "zeros")
-        return cls.full(sizes, 0, dtype or float32, device, requires_grad=requires_grad)
+        return cls.full(
+            sizes, 0, float32 if dtype is None else dtype, device, requires_grad=requires_grad
+        )
 
     @classmethod
     def ones(
@@ -141,7 +143,9 @@ class Creation(Convolution):
     ) -> Self:
         """Return a tensor of ones."""
         sizes = check_shape(shape, "ones")
-        return cls.full(sizes, 1, dtype or float32, device, requires_grad=requires_grad)
+        return cls.full(
+            sizes, 1, float32 if dtype is None else dtype, device, requires_grad=requires_grad
+        )
 
     @classmethod
     def empty(
@@ -156,19 +160,22 @@ class Creation(Convolution):
 
     def full_like(self, fill_value: Scalar, dtype: DTypeLike | None = None) -> Self:
         """Return `full` of the shape, dtype and device of self."""
-        return self.full(self.shape, fill_value, dtype or self.dtype, self.device)
+        return self.full(self.shape, fill_value, self._dtype_or(dtype), self.device)
 
     def zeros_like(self, dtype: DTypeLike | None = None) -> Self:
         """Return zeros of the shape, dtype and device of self."""
-        return self.full(self.shape, 0, dtype or self.dtype, self.device)
+        return self.full(self.shape, 0, self._dtype_or(dtype), self.device)
 
     def ones_like(self, dtype: DTypeLike | None = None) -> Self:
         """Return ones of the shape, dtype and device of self."""
-        return self.full(self.shape, 1, dtype or self.dtype, self.device)
+        return self.full(self.shape, 1, self._dtype_or(dtype), self.device)
 
     def empty_like(self, dtype: DTypeLike | None = None) -> Self:
         """Return `empty` of the shape, dtype and device of self."""
         return self.zeros_like(dtype)
+
+    def _dtype_or(self, dtype: DTypeLike | None) -> DTypeLike:
+        return self.dtype if dtype is None else dtype
 
     # --- sequences --------------------------------------------------------------------------------
 
@@ -186,6 +193,7 @@ class Creation(Convolution):
         int64 if all arguments are integers, else float32.
         """
         first, last = (0, start) if stop is None else (start, stop)
+        first, last, step = [as_number(x, "argument of arange") for x in (first, last, step)]
         if step == 0 or any(x != x or abs(x) == float("inf") for x in (first, last, step)):
             raise ShapeError(f"arange needs finite bounds and a step other than 0, got {step}")
         whole = all(isinstance(x, int) for x in (first, last, step))
@@ -263,6 +271,9 @@ class Creation(Convolution):
         """Return for each vector its values along its own axis of one common grid."""
         if indexing not in ("ij", "xy"):
             raise ShapeError(f"indexing must be 'ij' or 'xy', got {indexing!r}")
+        for each in tensors:
+            if not isinstance(each, Creation):
+                raise DTypeError(f"meshgrid needs tensors, got {each!r:.60}")
         shape = [each.numel() for each in tensors]
         swap = indexing == "xy" and len(tensors) > 1
         out = []
@@ -287,7 +298,7 @@ def node_from(data: Any, dtype: DType | None) -> Node:
     if isinstance(data, (np.ndarray, np.generic)):
         array = np.asarray(data)
     else:
-        array = _array_from_python(data)
+        array = _array_from_python(data, dtype)
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if array.dtype.name not in BY_NAME:
@@ -314,19 +325,18 @@ def _converted(array: np.ndarray[Any, Any], dtype: DType) -> np.ndarray[Any, Any
         return array.astype(bool if dtype is bool_ else dtype.name)
 
 
-def _array_from_python(data: Any) -> np.ndarray[Any, Any]:
+def _array_from_python(data: Any, dtype: DType | None) -> np.ndarray[Any, Any]:
+    """Return numbers or nested lists as an array, in full width where a dtype is wanted."""
     try:
         array = np.array(data)
     except (ValueError, OverflowError) as error:
         raise ShapeError(f"a tensor needs lists of equal lengths at each level: {error}") from None
-    if array.dtype.kind == "f" or array.size == 0:
-        return array.astype(np.float32) if array.dtype == np.float64 else array
-    if array.dtype.kind in "iu":
-        if array.dtype != np.int64:
-            raise DTypeError(
-                f"{data!r:.60} has numbers beyond int64; give a dtype or a NumPy array"
-            )
+    if dtype is not None:
         return array
+    if array.dtype == np.float64:
+        return _converted(array, float32)
+    if array.dtype == np.uint64:
+        raise DTypeError(f"{data!r:.60} has numbers beyond int64; give a dtype or a NumPy array")
     return array
 
 

@@ -12,8 +12,10 @@ from inkle.ir.elementwise import Scalar
 from inkle.ir.node import Node, const
 from inkle.tensor.arguments import (
     as_int,
+    as_ints,
     check_axis,
     check_choice,
+    check_pair,
     check_shape,
     flatten_args,
 )
@@ -31,11 +33,11 @@ class Cutting(Movement):
     def shrink(self, ranges: Sequence[tuple[int, int] | None]) -> Self:
         """Return a view of elements start ... stop - 1 along each axis (None: all)."""
         shape = self.shape
-        if len(ranges) != len(shape):
-            raise ShapeError(f"shrink of {shape} needs {len(shape)} ranges, got {tuple(ranges)}")
+        if not isinstance(ranges, (tuple, list)) or len(ranges) != len(shape):
+            raise ShapeError(f"shrink of {shape} needs {len(shape)} ranges, got {ranges!r:.60}")
         spec = []
         for each, n in zip(ranges, shape, strict=True):
-            start, stop = (0, n) if each is None else each
+            start, stop = (0, n) if each is None else check_pair(each, "range of shrink", least=0)
             if not 0 <= start <= stop <= n:
                 raise ShapeError(f"shrink: {start} ... {stop} does not fit an axis of length {n}")
             spec.append((start, stop, 1))
@@ -111,12 +113,13 @@ class Cutting(Movement):
         """
         axis = check_axis(dim, self.ndim, "split")
         n = self.shape[axis]
-        if isinstance(sizes, int):
-            if sizes <= 0:
-                raise ShapeError(f"split: pieces must have at least 1 element, got {sizes}")
-            pieces = [min(sizes, n - start) for start in range(0, n, sizes)] or [0]
+        if not isinstance(sizes, (tuple, list)):
+            (size,) = as_ints(sizes, "size of split")
+            if size <= 0:
+                raise ShapeError(f"split: pieces must have at least 1 element, got {size}")
+            pieces = [min(size, n - start) for start in range(0, n, size)] or [0]
         else:
-            pieces = list(check_shape((tuple(sizes),), "split"))
+            pieces = list(check_shape((sizes,), "split"))
             if sum(pieces) != n:
                 raise ShapeError(
                     f"split: sizes {tuple(pieces)} must add up to {n}, the axis' length"
@@ -159,6 +162,7 @@ class Cutting(Movement):
         """Return the elements x[.., i, .., i + offset, ..] as a new last axis."""
         ndim = self.ndim
         a, b = check_axis(dim1, ndim, "diagonal"), check_axis(dim2, ndim, "diagonal")
+        offset = as_int(offset, "offset of diagonal")
         if a == b:
             raise ShapeError(f"diagonal needs two different axes, got {dim1} and {dim2}")
         x = self.node
@@ -191,6 +195,8 @@ def windows(x: Node, axis: int, size: int, stride: int, dilation: int) -> Node:
 
 def pad_widths(padding: Widths, ndim: int) -> list[tuple[int, int]]:
     """Return one (low, high) pair per axis, in order."""
+    if not isinstance(padding, (tuple, list)):
+        raise DTypeError(f"pad needs a tuple of widths, got {padding!r:.60}")
     items: list[Any] = list(padding)
     if any(each is None or isinstance(each, (tuple, list)) for each in items):
         pairs = [(0, 0) if each is None else each for each in items]

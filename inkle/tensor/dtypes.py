@@ -67,12 +67,12 @@ def as_dtype(dtype: DTypeLike) -> DType:
     if not isinstance(dtype, str):
         try:
             name = np.dtype(dtype).name
-        except TypeError:
+        except (TypeError, ValueError):
             name = str(dtype)
     found = ALIASES.get(str(name)) or BY_NAME.get(str(name))
     if found is None or found.kind in (Kind.INDEX, Kind.VOID):
         names = ", ".join(key for key, each in BY_NAME.items() if each.bits)
-        raise DTypeError(f"no element type {dtype!r}; there are {names}")
+        raise DTypeError(f"no element type {dtype!r:.60}; there are {names}")
     return found
 
 

@@ -10,7 +10,7 @@ from inkle.errors import DTypeError, GradientError, ShapeError
 from inkle.ir import forms, tensor
 from inkle.ir.node import Node, substitute
 from inkle.tensor import leaves
-from inkle.tensor.arguments import as_int
+from inkle.tensor.arguments import Flag, as_int
 from inkle.tensor.modes import modes
 from inkle.tensor.random import Random
 
@@ -41,6 +41,8 @@ class Gradients(Random):
         Raises:
             DTypeError: if it is not floating point.
         """
+        if not isinstance(on, Flag):
+            raise DTypeError(f"requires_grad_ needs True or False, got {on!r:.60}")
         is_leaf = self._history is not None and self._history.owner != 0
         if on and not is_leaf and not leaves.leaves_below(self.node):
             self._set_leaf()

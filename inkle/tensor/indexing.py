@@ -104,7 +104,7 @@ class Indexing(Cutting):
         """Return `value` as a node of `shape` and of the dtype of self."""
         dtype = self.dtype
         if isinstance(value, (list, tuple)):
-            value = np.asarray(value)
+            value = _as_array(value)
         given: Node | Scalar = self._operand(value, what)
         if not isinstance(given, Node):
             if meet_scalar(dtype, given) is not dtype:
@@ -136,6 +136,15 @@ class Indexing(Cutting):
     def _store(self, node: Node, line: str) -> None:
         """Make `node` the current value of this tensor's own storage."""
         _put(self._storage, node, line)
+
+
+def _as_array(value: Any) -> np.ndarray[Any, Any]:
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ShapeError(
+            f"lists must have equal lengths at each level, got {value!r:.60}"
+        ) from None
 
 
 def _put(storage: Any, node: Node, line: str) -> None:
@@ -236,7 +245,7 @@ def _index_node(each: Any, n: int, axis: int, x: Movement) -> int | Node:
             raise DTypeError(f"index of axis {axis} has dtype {node.dtype}, not integer; {extra}")
         return node
     if isinstance(each, (list, tuple, np.ndarray, range)):
-        return from_array(_checked(np.asarray(each), n, axis))
+        return from_array(_checked(_as_array(each), n, axis))
     if isinstance(each, EllipsisType) or not hasattr(each, "__index__"):
         raise DTypeError(f"index of axis {axis} must be an integer, slice or tensor, got {each!r}")
     position = as_int(each, f"index of axis {axis}")

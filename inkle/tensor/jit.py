@@ -313,7 +313,8 @@ def jit(function: Callable[P, R]) -> Jit[P, R]:
 
     Returns:
         A callable with the same arguments. Outputs are fresh; assignments to tensors that existed
-        before the call, arguments included, happen at every call.
+        before the call, arguments included, and gradients left in them, happen at every call. No
+        gradient flows through the result: call `backward()` inside.
 
     Raises:
         TraceError: when called, if the function needs the value of a tensor that depends on its

@@ -212,6 +212,8 @@ def einsum_node(formula: str, nodes: list[Node], dtype: DType | None) -> Node:
 
 def parse_formula(formula: str, ranks: list[int]) -> tuple[list[list[str]], list[str]]:
     """Return the letters of each operand and of the result; axes of "..." get names of digits."""
+    if not isinstance(formula, str):
+        raise DTypeError(f"einsum needs a formula such as 'ij,jk->ik' first, got {formula!r:.60}")
     text = formula.replace(" ", "")
     left, arrow, right = text.partition("->")
     inputs = left.split(",")

@@ -16,6 +16,7 @@ from inkle.tensor.activations import Activations
 from inkle.tensor.arguments import (
     Axes,
     as_int,
+    as_ints,
     check_axes,
     check_axis,
     check_shape,
@@ -89,7 +90,7 @@ class Movement(Activations):
         """Return a view with axis `dim` split into axes of `sizes` (one may be -1)."""
         shape = self.shape
         axis = check_axis(dim, len(shape), "unflatten")
-        split = fill_in(tuple(sizes), (shape[axis],), "unflatten")
+        split = fill_in(as_ints(sizes, "size in unflatten"), (shape[axis],), "unflatten")
         return self._moved((forms.RESHAPE, (*shape[:axis], *split, *shape[axis + 1 :])))
 
     def squeeze(self, dim: Axes = None) -> Self:
@@ -146,7 +147,7 @@ class Movement(Activations):
         """Return each element repeated `repeats` times along `dim` (None: flattened first)."""
         x = self.flatten() if dim is None else self
         axis = check_axis(0 if dim is None else dim, x.ndim, "repeat_interleave")
-        (count,) = check_shape((repeats,), "repeat_interleave")
+        (count,) = check_shape((as_int(repeats, "repeats"),), "repeat_interleave")
         shape = x.shape
         apart = (*shape[: axis + 1], 1, *shape[axis + 1 :])
         copies = (*shape[: axis + 1], count, *shape[axis + 1 :])
@@ -207,8 +208,7 @@ class Movement(Activations):
         """
         if dims is None:
             return self.flatten().roll(shifts, 0).reshape(self.shape)
-        moves = (shifts,) if isinstance(shifts, int) else tuple(shifts)
-        axes = (dims,) if isinstance(dims, int) else tuple(dims)
+        moves, axes = as_ints(shifts, "shift of roll"), as_ints(dims, "axis of roll")
         if len(moves) != len(axes):
             raise ShapeError(f"roll needs one shift per axis, got {moves} for axes {axes}")
         node = self.node

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any, Self
 
-from inkle.errors import DTypeError, ShapeError
+from inkle.errors import DTypeError, OptionError, ShapeError
 from inkle.ir import ops, tensor
 from inkle.ir.dtype import float32
 from inkle.ir.node import Node, Shape
-from inkle.tensor.arguments import Axes, check_axes
+from inkle.tensor.arguments import Axes, as_int, as_ints, as_number, check_axes
+from inkle.tensor.base import Core
 from inkle.tensor.dtypes import DTypeLike, as_dtype
 from inkle.tensor.modes import modes
 from inkle.tensor.random import uniform
@@ -85,9 +86,7 @@ class Normalization(Selecting):
         eps: float = 1e-5,
     ) -> Self:
         """Return `layernorm` over the last axes, of `normalized_shape`, times weight plus bias."""
-        shape = (
-            (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        )
+        shape = as_ints(normalized_shape, "normalized_shape")
         x = self._floats_only("layer_norm")
         if not shape or x.shape[-len(shape) :] != shape:
             raise ShapeError(f"layer_norm over {shape} does not fit a tensor of {x.shape}")
@@ -167,6 +166,8 @@ class Normalization(Selecting):
         x = self._floats_only("batch_norm")
         if len(x.shape) < 2:
             raise ShapeError(f"batch_norm needs (batch, channels, ...), got {x.shape}")
+        for each in (running_mean, running_var, weight, bias):
+            _need_tensor(each, "batch_norm")
         use_batch = modes.training if training is None else training
         if not use_batch and running_mean is not None and running_var is not None:
             return self.batchnorm(weight, bias, running_mean, (running_var + eps).rsqrt())
@@ -187,6 +188,9 @@ class Normalization(Selecting):
     ) -> Self:
         """Normalise over groups of channels (axis 1) and all later axes (Wu & He 2018)."""
         x = self._floats_only("group_norm")
+        num_groups = as_int(num_groups, "num_groups of group_norm")
+        for each in (weight, bias):
+            _need_tensor(each, "group_norm")
         if len(x.shape) < 2 or num_groups < 1 or x.shape[1] % num_groups:
             raise ShapeError(f"group_norm: {num_groups} groups do not divide axis 1 of {x.shape}")
         n, c, *rest = x.shape
@@ -200,6 +204,8 @@ class Normalization(Selecting):
 
     def normalize(self, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Self:
         """Return x divided by max(its p-norm along `dim`, eps)."""
+        if as_number(p, "p of normalize") == 0:
+            raise OptionError("normalize: there is no norm with p = 0")
         norm = (self.abs() ** p).sum(dim, keepdim=True) ** (1 / p)
         return self / norm.clamp(min=eps)
 
@@ -213,7 +219,7 @@ class Normalization(Selecting):
         Returns:
             Tensor like self.
         """
-        if not 0 <= p <= 1:
+        if not 0 <= as_number(p, "p of dropout") <= 1:
             raise ShapeError(f"dropout needs a probability 0 ... 1, got {p}")
         if p == 0 or not (modes.training if training is None else training):
             return self
@@ -222,6 +228,11 @@ class Normalization(Selecting):
             return self._new(x * 0)
         keep = uniform(x.shape, float32) >= p
         return self._new(keep.where(x * (1 / (1 - p)), 0))
+
+
+def _need_tensor(value: Any, what: str) -> None:
+    if value is not None and not isinstance(value, Core):
+        raise DTypeError(f"{what} needs a tensor or None, got {value!r:.60}")
 
 
 def softmax_node(x: Node, axes: tuple[int, ...]) -> Node:

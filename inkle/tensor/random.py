@@ -161,6 +161,7 @@ class Random(Creation):
             low, high = (0, shape[0]) if len(shape) == 2 else shape[:2]
             shape = (shape[-1],)
         result = int64 if dtype is None else as_dtype(dtype)
+        low, high = as_int(low, "low of randint"), as_int(high, "high of randint")
         if high <= low:
             raise ShapeError(f"randint needs low < high, got {low} and {high}")
         sizes = check_shape(shape, "randint")
@@ -212,11 +213,11 @@ class Random(Creation):
 
     def rand_like(self, dtype: DTypeLike | None = None) -> Self:
         """Return `rand` of the shape (and dtype) of self."""
-        return self.rand(*self.shape, dtype=dtype or self.dtype, device=self.device)
+        return self.rand(*self.shape, dtype=self._dtype_or(dtype), device=self.device)
 
     def randn_like(self, dtype: DTypeLike | None = None) -> Self:
         """Return `randn` of the shape (and dtype) of self."""
-        return self.randn(*self.shape, dtype=dtype or self.dtype, device=self.device)
+        return self.randn(*self.shape, dtype=self._dtype_or(dtype), device=self.device)
 
 
 def _float_dtype(dtype: DTypeLike | None, what: str) -> DType:

@@ -60,6 +60,9 @@ class Tensor(Losses):
         """
         if current_trace() is not None:
             return self
+        for each in others:
+            if not isinstance(each, Tensor):
+                raise DTypeError(f"realize needs tensors, got {each!r:.60}")
         tensors: tuple[Tensor, ...] = (self, *others)
         pending = [each for each in tensors if each._storage.current.op is not forms.BUFFER]
         found = realize_nodes([each._storage.current for each in pending])
