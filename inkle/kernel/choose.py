@@ -259,6 +259,6 @@ def _chunk_size(
     if r is lane:
         unit = _lanes_of(regions, r, machine) * 4
         size = -(-size // unit) * unit
-        while 0 < n % size < unit:
+        while size < n and 0 < n % size < unit:
             size += unit
     return size

@@ -86,3 +86,13 @@ def test_a_large_kernel_is_shared_out_and_a_small_one_is_not():
 
     assert any(axis_of(r) is Axis.GRID for r in large.order)
     assert not any(axis_of(r) is Axis.GRID for r in small.order)
+
+
+@pytest.mark.parametrize("columns", [1, 10, 63, 64, 65, 127, 129, 200])
+def test_chunks_of_a_large_kernel_with_few_lanes_come_to_an_end(columns):
+    m, k = 3000, 40
+    a, b, out = numbers(m, k), numbers(k, columns, seed=1), np.empty((m, columns), np.float32)
+
+    run(choose_schedule(matmul(m, columns, k)[0], MACHINES["avx512"]), out, a, b)
+
+    np.testing.assert_array_equal(out, a @ b)
