@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 Call = Callable[[], object]
+# Idle workers of one library must not spin on the core that another one needs.
+POLITE = {"OMP_WAIT_POLICY": "passive", "OPENBLAS_THREAD_TIMEOUT": "4", "KMP_BLOCKTIME": "0"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,7 @@ def main() -> None:
     for threads in options.threads or sorted({1, len(os.sched_getaffinity(0))}):
         count = str(threads)
         names = ("INKLE_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-        variables = {**os.environ, **dict.fromkeys(names, count), "OMP_WAIT_POLICY": "passive"}
+        variables = {**os.environ, **dict.fromkeys(names, count), **POLITE}
         command = [sys.executable, str(Path(__file__).resolve()), "--worker"]
         command += ["--only", options.only, "--seconds", str(options.seconds)]
         done = subprocess.run(command, env=variables, stdout=subprocess.PIPE, text=True, check=True)

@@ -50,9 +50,8 @@ _REFLECTION = frozenset(
      "methodcaller", "setattr", "type", "vars")
 )  # fmt: skip
 _CONSTRUCTION = frozenset(("__init__", "__new__", "__post_init__"))
-_LIBRARIES = (
-    *{os.path.join(sysconfig.get_path(each), "") for each in ("stdlib", "purelib", "platlib")},
-    os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), ""),
+_LIBRARIES: tuple[str, ...] = tuple(
+    {os.path.join(sysconfig.get_path(each), "") for each in ("stdlib", "purelib", "platlib")}
 )
 
 Named = tuple[str, object]
@@ -101,10 +100,12 @@ class Describer:
     Args:
         names: all names that user code is known to use. Those of functions that the walk finds are
             added; if there are new ones, the description may lack something: describe again.
+        home: top-level package of the captured function: no library, wherever it is installed.
     """
 
-    def __init__(self, names: set[str]) -> None:
+    def __init__(self, names: set[str], home: str = "") -> None:
         self.tensors: list[Core] = []
+        self._home = home
         self._names = names
         self._known = frozenset(names)
         self._all = not names.isdisjoint(_REFLECTION)
@@ -156,14 +157,21 @@ class Describer:
     # --- containers -------------------------------------------------------------------------------
 
     def _sequence(self, value: Iterable[Any]) -> object:
-        return (type(value), *[self.describe(each) for each in value])
+        return (*self._own(value), *[self.describe(each) for each in value])
 
     def _mapping(self, value: Any) -> object:
         pairs = [(self.describe(k), self._part(f"[{k!r}]", v)) for k, v in value.items()]
-        return (type(value), *pairs)
+        return (*self._own(value), *pairs)
 
     def _set(self, value: Iterable[Any]) -> object:
-        return type(value), frozenset([self.describe(each) for each in value])
+        return *self._own(value), frozenset([self.describe(each) for each in value])
+
+    def _own(self, value: Any) -> tuple[object, ...]:
+        """Describe what a container is and holds besides its elements."""
+        kind = type(value)
+        if kind in (tuple, list, dict, set):
+            return (kind,)
+        return self.describe(kind), *self.named(getattr(value, "__dict__", {}).items())
 
     def _slice(self, value: slice) -> object:
         return slice, self._sequence((value.start, value.stop, value.step))
@@ -180,7 +188,7 @@ class Describer:
                 cells.append((name, _unassigned))
         parts = [self.named(cells), self._sequence(function.__defaults__ or ())]
         parts.append(self.named((function.__kwdefaults__ or {}).items()))
-        if not _is_library(function.__globals__.get("__name__")):
+        if not self._is_library(function.__globals__.get("__name__")):
             wanted, names = _read_names(code)
             self._names |= names
             outside = function.__globals__
@@ -195,14 +203,14 @@ class Describer:
         return functools.partial, self._sequence((partial.func, partial.args, partial.keywords))
 
     def _module(self, module: types.ModuleType) -> object:
-        if _is_library(module.__name__):
+        if self._is_library(module.__name__):
             return Same(module)
         outside = vars(module)
         names = sorted(self._known & outside.keys())
         return Same(module), *self.named((each, outside[each]) for each in names)
 
     def _class(self, cls: type) -> object:
-        if _is_library(cls.__module__):
+        if self._is_library(cls.__module__):
             return Same(cls)
         parts: list[tuple[str, Any]] = []
         for name, value in vars(cls).items():
@@ -217,6 +225,13 @@ class Describer:
             if wanted:
                 parts.append((name, value))
         return Same(cls), self._sequence(cls.__bases__), *self.named(parts)
+
+    def _is_library(self, module: str | None) -> bool:
+        """Whether code of a module is not read: it is installed, and not the function's own."""
+        if module is None or module not in sys.modules:
+            return False
+        package = module.partition(".")[0]
+        return package == "inkle" or (package != self._home and _is_installed(module))
 
     def _uses(self, name: str) -> bool:
         return self._all or name in self._known
@@ -236,7 +251,7 @@ class Describer:
                     f"items outside and pass them as arguments"
                 )
             return Same(value)
-        if not any(_is_library(cls.__module__) for cls in kind.__mro__[:-1]):
+        if not any(self._is_library(cls.__module__) for cls in kind.__mro__[:-1]):
             attributes = [(name, each) for name, each in attributes if self._uses(name)]
         return self.describe(kind), *self.named(attributes)
 
@@ -281,12 +296,12 @@ def _read_names(code: types.CodeType) -> tuple[tuple[str, ...], frozenset[str]]:
 
 
 @functools.lru_cache(maxsize=4096)
-def _is_library(module: str | None) -> bool:
-    """Whether a module belongs to Python, to inkle, or to an installed package."""
-    if module is None or module == "__main__" or module not in sys.modules:
-        return False
+def _is_installed(module: str) -> bool:
+    """Whether a module belongs to Python or to an installed package."""
     file = getattr(sys.modules[module], "__file__", None)
-    return file is None or os.path.abspath(file).startswith(_LIBRARIES)
+    if file is None:
+        return module != "__main__"  # built in, or typed at a prompt
+    return os.path.abspath(file).startswith(_LIBRARIES)
 
 
 def _attributes(value: Any) -> Iterator[tuple[str, Any]]:

@@ -182,6 +182,7 @@ class Jit(Generic[P, R]):
     def __init__(self, function: Callable[P, R], state: _State | None = None) -> None:
         self._function = function
         self._state = state or _State()
+        self._home = (getattr(function, "__module__", None) or "").partition(".")[0]
         self._bound: dict[int, tuple[weakref.ref[Any], _State]] = {}
         functools.update_wrapper(self, function)
 
@@ -225,7 +226,7 @@ class Jit(Generic[P, R]):
         given = [*((f"argument {i}", each) for i, each in enumerate(args)), *kwargs.items()]
         while True:
             before = len(names)
-            describer = Describer(names)
+            describer = Describer(names, self._home)
             arguments = describer.named(given)
             n_arguments = len(describer.tensors)
             signature = (

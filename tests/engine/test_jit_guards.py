@@ -9,6 +9,7 @@ import dataclasses
 import enum
 import functools
 import gc
+import importlib
 import random
 import types
 import weakref
@@ -158,6 +159,69 @@ def test_mutable_objects_of_all_kinds(x):
     change("bytes", lambda value: value.__setitem__(0, 2))
     change("color", lambda _: holders.update(color=Color.BLUE))
     change("default", lambda value: value.update(value=2.0))
+
+
+def test_containers_of_the_users_own_kind(x):
+    class Config(dict):
+        factor = 1.0
+
+        def scaled(self, x):
+            return x * self["gain"] * self.factor * self.more
+
+    config = Config(gain=2.0)
+    config.more = 1.0
+    run = jit(lambda x: config.scaled(x))
+
+    assert run(x).item() == 2.0
+    config.more = 3.0
+    assert run(x).item() == 6.0
+    Config.factor = 10.0
+    assert run(x).item() == 60.0
+
+
+def test_function_of_an_installed_package_sees_its_own_package(x, tmp_path, monkeypatch):
+    folder = tmp_path / "installed" / "package_of_a_user"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("")
+    (folder / "constants.py").write_text("gain = 2.0\n")
+    (folder / "layers.py").write_text(
+        "from package_of_a_user import constants\n"
+        "bias = 1.0\n"
+        "def scale(x):\n"
+        "    return x * constants.gain + bias\n"
+    )
+    monkeypatch.syspath_prepend(str(folder.parent))
+    monkeypatch.setattr("inkle.tensor.guards._LIBRARIES", (str(folder.parent),))
+    layers = importlib.import_module("package_of_a_user.layers")
+    run = jit(layers.scale)
+
+    assert run(x).item() == 3.0
+    layers.constants.gain = 5.0
+    assert run(x).item() == 6.0
+    layers.bias = 0.0
+    assert run(x).item() == 5.0
+
+
+def test_function_that_is_replaced_by_another(x, monkeypatch):
+    run = jit(lambda x: helper(x))
+
+    assert run(x).item() == SCALE
+    monkeypatch.setitem(globals(), "helper", lambda x: x * 7)
+    assert run(x).item() == 7.0
+
+
+def test_default_values_are_described(x):
+    def scale(x, weight=Tensor([2.0]), *, options=[3.0]):  # noqa: B006, B008
+        return x * weight * options[0]
+
+    run = jit(scale)
+
+    assert run(x).item() == 6.0
+    scale.__kwdefaults__["options"][0] = 4.0
+    assert run(x).item() == 8.0
+    scale.__defaults__[0].assign(Tensor([5.0]))
+    assert run(x).item() == 20.0
+    assert traces(run) == 2
 
 
 def test_sets_tell_types_of_elements_apart(x):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from inkle import Tensor, grad, jit, manual_seed, nn, no_grad, training, value_and_grad
-from inkle.errors import GradientError, MutationError, TraceError
+from inkle.errors import GradientError, MemoryFailure, MutationError, TraceError
 
 
 def traces(function) -> int:
@@ -495,6 +495,33 @@ def test_exception_while_tracing_leaves_all_state_as_it_was(x):
     step(x)
     assert x.tolist() == [10.0, 20.0]
     assert pending.tolist() == [3.0, 5.0]
+
+
+def test_failure_while_running_leaves_all_state_as_it_was(x, monkeypatch):
+    weight = Tensor([1.0, 1.0], requires_grad=True)
+
+    @jit
+    def step(x):
+        (weight * x).sum().backward()
+        weight.assign(weight - weight.grad)
+        return weight * 2
+
+    step(x)
+    weight.grad = None
+    before = weight.tolist()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("inkle.engine.executable.allocate", _no_memory)
+        with pytest.raises(MemoryFailure):
+            step(x)
+
+    assert weight.tolist() == before
+    assert weight.grad is None
+    assert step(x).tolist() == [2 * (b - g) for b, g in zip(before, [1.0, 2.0])]
+
+
+def _no_memory(*_):
+    raise MemoryFailure("none left")
 
 
 def test_other_threads_do_not_see_a_trace_in_progress(x):
