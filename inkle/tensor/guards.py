@@ -298,7 +298,7 @@ def _read_names(code: types.CodeType) -> tuple[tuple[str, ...], frozenset[str]]:
 @functools.lru_cache(maxsize=4096)
 def _is_installed(module: str) -> bool:
     """Whether a module belongs to Python or to an installed package."""
-    file = getattr(sys.modules[module], "__file__", None)
+    file: str | None = getattr(sys.modules[module], "__file__", None)
     if file is None:
         return module != "__main__"  # built in, or typed at a prompt
     return os.path.abspath(file).startswith(_LIBRARIES)

@@ -454,6 +454,7 @@ def test_full_disk_costs_time_only(tmp_path):
     assert done.stderr.count("No space left on device") == 1
 
 
+@pytest.mark.slow
 def test_damaged_cache_is_rebuilt(tmp_path):
     first = run(PROGRAM, INKLE_CACHE=str(tmp_path))
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
