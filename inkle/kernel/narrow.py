@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from inkle.ir import forms, loop, ops
-from inkle.ir.dtype import bool_, index
+from inkle.ir.dtype import index
 from inkle.ir.loop import Axis, Kernel, axis_of, extent, number_of, range_
 from inkle.ir.node import Node, bound_ranges, const, convert_scalar, rebuild, transform
 from inkle.kernel.access import coefficient, without
@@ -169,16 +169,15 @@ def _drop(value: Node, facts: frozenset[Node]) -> Node:
     """Remove conditions that hold anyway from the gates of loads and choices below `value`."""
 
     def step(node: Node, src: tuple[Node, ...]) -> Node:
-        if node.op is forms.LOAD and len(node.src) > 2:
-            gate = conjunction([p for p in conjuncts(node.src[2]) if p not in facts])
+        place = {forms.LOAD: 2, ops.WHERE: 0}.get(node.op)
+        if place is None or len(node.src) <= place:
+            return rebuild(node, src)
+        parts = conjuncts(node.src[place])
+        if facts.isdisjoint(parts):
+            return rebuild(node, src)
+        gate = conjunction([_drop(part, facts) for part in parts if part not in facts])
+        if node.op is forms.LOAD:
             return loop.load(src[0], src[1], gate)
-        if (
-            node.op is ops.WHERE
-            and node.src[0].dtype is bool_
-            and node.src[0].op is not forms.CONST
-        ):
-            gate = conjunction([p for p in conjuncts(node.src[0]) if p not in facts])
-            return src[1] if gate is None else gate.where(src[1], src[2])
-        return rebuild(node, src)
+        return src[1] if gate is None else gate.where(src[1], src[2])
 
     return transform([value], step)[value]

@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inkle.ir.loop import Axis
-from inkle.ir.node import rebuild, transform
+from inkle.ir import ops
+from inkle.ir.dtype import float32
+from inkle.ir.loop import Axis, Kernel, load, range_, reduce, store
+from inkle.ir.node import const, rebuild, transform
 from inkle.kernel.narrow import narrow
 from inkle.kernel.transforms import bind, pad, reorder, split, stage
-from tests.kernel.kernels import matmul, numbers, row_normalize, run, transposed_convolution
+from tests.kernel.kernels import flat, matmul, numbers, row_normalize, run, transposed_convolution
 
 
 def check_matmul(kernel, m, n, k):
@@ -130,6 +132,22 @@ def test_narrowed_loops_visit_exactly_the_gated_points(n, k):
 
     assert kernel.schedule, "nothing was narrowed"
     np.testing.assert_array_equal(out, np.convolve(g, w))
+
+
+def test_narrowing_leaves_one_version_of_a_load_that_a_condition_reads_too():
+    y, i = range_(0, 6), range_(1, 3)
+    at = y - i
+    gate = (at >= 0) & (at < 4)
+    x = load(flat(1, 4), at, gate)
+    chosen = (x < 0.0).where(x * 2.0, x)
+    total = reduce(ops.ADD, gate.where(chosen, const(0.0, float32)), (i,))
+    kernel = narrow(Kernel((store(flat(0, 6), y, total),), (y, i)))
+    g, out = numbers(4), np.empty(6, np.float32)
+
+    run(kernel, out, g)
+
+    assert len([node for node in kernel.nodes() if node.op.name == "load"]) == 1
+    np.testing.assert_array_equal(out, np.convolve(np.where(g < 0, 2 * g, g), np.ones(3)))
 
 
 def test_a_gated_term_keeps_infinity_of_the_other_factor_out():
