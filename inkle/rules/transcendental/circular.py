@@ -163,6 +163,9 @@ def tan(x: Node) -> Node:
     z = r * r
     curve = (polynomial(TAN[form.bits], z) * z) * r
     t = r + curve
-    t = r + t.fma(t, 1.0).fma(error, curve)  # the derivative is 1 + t*t
-    y = is_odd(quarters, form).where(-1.0 / t, t)
+    curve = t.fma(t, 1.0).fma(error, curve)  # the derivative is 1 + t*t
+    t = r + curve
+    inverse = -1.0 / t
+    inverse = (inverse * inverse).fma(curve - (t - r), inverse)  # of what the last sum lost
+    y = is_odd(quarters, form).where(inverse, t)
     return flip_sign(y, x.bitcast(form.unsigned) & form.sign_bit)
