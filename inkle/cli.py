@@ -82,6 +82,7 @@ def explain(script: str, arguments: Sequence[str]) -> None:
     if not os.path.isfile(script):
         raise DataError(f"there is no file {script!r} to run")
     os.environ["INKLE_EXPLAIN"] = os.environ["INKLE_PROFILE"] = "1"
+    config.read_again()
     sys.argv = [script, *arguments]
     sys.path.insert(0, os.path.dirname(os.path.abspath(script)))
     profile.clear()

@@ -49,37 +49,70 @@ def _flag(text: str) -> bool:
 SETTINGS = {
     row.name: row
     for row in (
-        Setting("INKLE_CHECK", False, _flag, "verify the graph after every pass and prove bounds"),
+        Setting("INKLE_CHECK", False, _flag, "verify each pass, prove bounds, check index tensors"),
         Setting("INKLE_THREADS", 0, _positive, "worker threads; 0: one per usable core"),
         Setting("INKLE_CACHE", "", str, "folder of kernels and data; empty: ~/.cache/inkle"),
         Setting("INKLE_CACHE_MB", 512, _positive, "most MiB of compiled kernels; 0: no limit"),
         Setting("INKLE_DATA", "", str, "folder that holds data sets such as MNIST's idx files"),
-        Setting("INKLE_TARGET", "", str, "CPU target: avx512, avx2, sse; empty: this machine"),
+        Setting("INKLE_TARGET", "", str, "CPU: avx512dot, avx512, avx2, sse; empty: this one"),
         Setting("INKLE_EXPLAIN", False, _flag, "print every kernel: line, loop nest, schedule"),
         Setting("INKLE_PROFILE", False, _flag, "time every kernel and print a table at exit"),
         Setting("INKLE_DUMP", "", str, "folder into which every kernel's forms are written"),
     )
 }
-_local = threading.local()
+
+
+class _Local(threading.local):
+    """What holds in this thread: the settings of the `Context`s around it, innermost last."""
+
+    stack: tuple[dict[str, Any], ...] = ()
+
+
+_local = _Local()
+_read: dict[str, Any] = {}  # values found so far in the environment, and defaults
 
 
 def get(name: str) -> Any:
     """Return the value of setting `name`: innermost `Context`, else environment, else default.
 
+    An environment variable is read once, when its setting is first asked for: settings are looked
+    at in every call of a captured function, and looking into `os.environ` takes a microsecond.
+
     Raises:
         InkleError: if the environment variable holds a value that the setting does not accept.
     """
-    row = SETTINGS[name]
-    for values in reversed(getattr(_local, "stack", ())):
+    for values in reversed(_local.stack):
         if name in values:
             return values[name]
-    text = os.environ.get(name)
+    if name not in _read:
+        _read[name] = _from_environment(SETTINGS[name])
+    return _read[name]
+
+
+def read_again() -> None:
+    """Forget what environment variables said; for programs that change `os.environ`."""
+    _read.clear()
+
+
+def _from_environment(row: Setting) -> Any:
+    text = os.environ.get(row.name)
     if text is None:
         return row.default
     try:
         return row.parse(text)
     except ValueError as error:
-        raise InkleError(f"environment variable {name}={text!r}: {error}; {row.text}") from None
+        raise InkleError(f"environment variable {row.name}={text!r}: {error}; {row.text}") from None
+
+
+def _checked(row: Setting, value: Any) -> Any:
+    """Return a value that a program gives to a setting, as an environment variable would."""
+    kinds = (str, os.PathLike) if isinstance(row.default, str) else (int,)
+    try:
+        if not isinstance(value, kinds):
+            raise ValueError(f"must be {' or '.join(kind.__name__ for kind in kinds)}")
+        return row.parse(os.fspath(value) if not isinstance(value, int) else str(int(value)))
+    except ValueError as error:
+        raise InkleError(f"{row.name}={value!r:.60}: {error}; {row.text}") from None
 
 
 class Context:
@@ -95,12 +128,10 @@ class Context:
         unknown = sorted(set(values) - set(SETTINGS))
         if unknown:
             raise InkleError(f"no setting {', '.join(unknown)}; there are {', '.join(SETTINGS)}")
-        self._values = values
+        self._values = {name: _checked(SETTINGS[name], value) for name, value in values.items()}
 
     def __enter__(self) -> None:
-        if not hasattr(_local, "stack"):
-            _local.stack = []
-        _local.stack.append(self._values)
+        _local.stack = (*_local.stack, self._values)
 
     def __exit__(
         self,
@@ -108,4 +139,4 @@ class Context:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        _local.stack.pop()
+        _local.stack = _local.stack[:-1]

@@ -1,6 +1,6 @@
 """Settings, options and fixtures of all tests.
 
-Settings are environment variables, set here before the first import of inkle: checks are always on,
+Settings are environment variables, set here before any is read: checks are always on,
 and where pytest-xdist runs one process per core, each process uses one thread.
 """
 
@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Callable, Iterator
 from types import ModuleType
 
 import hypothesis
 import pytest
+
+from inkle import config
 
 os.environ["INKLE_CHECK"] = "1"
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -52,6 +55,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not has_torch():
         line = f"ATTENTION: {NO_TORCH}: nothing was compared with it"
         terminalreporter.write_line(line, red=True, bold=True)
+
+
+@pytest.fixture
+def setenv(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
+    """Set an environment variable that is a setting, for one test."""
+
+    def change(name: str, text: str) -> None:
+        monkeypatch.setenv(name, text)
+        config.read_again()
+
+    yield change
+    monkeypatch.undo()
+    config.read_again()
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,7 @@ def run(outputs: tuple[Node, ...], leaves: Sequence[Node]) -> list[Buffer]:
 
 @pytest.fixture(autouse=True)
 def reference_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Use the reference evaluator; with `INKLE_TEST_COMPILED=1` compiled kernels."""
-    if os.environ.get("INKLE_TEST_COMPILED") != "1":
+    """Use the reference evaluator; compiled kernels with `INKLE_TEST_COMPILED=1` or the mark."""
+    marked = request.node.get_closest_marker("compiled") is not None
+    if not marked and os.environ.get("INKLE_TEST_COMPILED") != "1":
         monkeypatch.setattr("inkle.engine.realize.run", run)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from inkle.check.arrays import reduce_axes
+from inkle.check.dots import dot_value
 from inkle.check.numpy_algebra import Array, apply, constant, numpy_dtype, to_array, to_bits
 from inkle.errors import InternalError
 from inkle.ir import forms
@@ -160,6 +161,8 @@ class Points:
             return self._reduce(node)
         if node.op is forms.LOAD:
             return self._load(node)
+        if node.op is forms.DOT:
+            return dot_value(self, node)
         if node.op is forms.STAGE:
             self._tiles[node] = self._stage(node)
             return np.zeros((), bool)

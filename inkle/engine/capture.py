@@ -8,24 +8,26 @@ runs. Nothing runs during a trace, except what does not depend on inputs.
 
 from __future__ import annotations
 
+import operator
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
-from itertools import repeat
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import starmap
 from typing import Any
 
 import numpy as np
 
 from inkle.engine import profile, storage
-from inkle.engine.executable import Executable
-from inkle.engine.realize import canonicalize, executable_for, realize
+from inkle.engine.realize import executable_for, prepare, realize, results
 from inkle.engine.storage import Storage
 from inkle.engine.trace import tracing
 from inkle.errors import TraceError
-from inkle.ir import tensor
+from inkle.ir import forms, tensor
 from inkle.ir.dtype import uint64
 from inkle.ir.node import Node, substitute, toposort
-from inkle.runtime.locks import ProcessLock
+from inkle.runtime.cpu.graph import Call
+from inkle.runtime.device import Buffer
+from inkle.runtime.locks import Locked
 
 RandomCounter = Callable[[int], int]
 
@@ -165,7 +167,7 @@ class Recorder:
         return leaf
 
 
-class Captured:
+class Captured(Locked):
     """A compiled trace: inputs and state in, outputs and state out, by one native call.
 
     Attributes:
@@ -181,19 +183,33 @@ class Captured:
     def __init__(
         self, recorder: Recorder, inputs: Sequence[Storage], outputs: Sequence[Node]
     ) -> None:
+        super().__init__()
         assigned = recorder.assigned()
         roots = [*outputs, *assigned.values()]
-        graph, leaves = canonicalize(roots)
-        self.lock = ProcessLock()
-        self._executable: Executable | None = executable_for(graph) if graph else None
+        self._prepared = prepare(roots)
         self._like = [(node.dtype, node.shape) for node in roots]
-        self._n_outputs = len(outputs)
         places = {each: number for number, each in enumerate(inputs)}
         self._keys: list[tuple[storage.Array, int]] = []
-        self._sources = [self._source(recorder, leaf, places) for leaf in leaves]
+        self._sources = [self._source(recorder, leaf, places) for leaf in self._prepared.leaves]
         self.reads = sorted({each for each in self._sources if isinstance(each, int)})
-        self._targets = [places.get(each, each) for each in assigned]
+        self._targets = {
+            len(outputs) + i: places.get(each, each) for i, each in enumerate(assigned)
+        }
         self._pinned = [(places.get(each, each), leaf) for each, leaf in recorder.pinned.items()]
+        graph, donated = self._prepared.outputs, self._donated()
+        self._executable = executable_for(graph, donated) if graph else None
+        taken = self._executable.plan.in_place if self._executable else ()
+        self._in_place = {slot: output for output, slot in donated if slot in taken}
+        self._fresh = [i for i in range(len(roots)) if i not in self._in_place.values()]
+
+    def _donated(self) -> tuple[tuple[int, int], ...]:
+        """Return pairs of an output and the input whose next version it is.
+
+        None in checked mode, where the outputs may turn out to be wrong after the run.
+        """
+        slots = {s: slot for slot, s in enumerate(self._sources) if not isinstance(s, Node)}
+        pairs = [(output, slots.get(target, -1)) for output, target in self._targets.items()]
+        return () if self._prepared.checks else tuple([pair for pair in pairs if pair[1] >= 0])
 
     def _source(
         self, recorder: Recorder, leaf: Node, places: dict[Storage, int]
@@ -219,22 +235,61 @@ class Captured:
             return []
         for key, count in self._keys:
             key[0] = counter(count)
+        run = self._run_checked if self._prepared.checks else self._run_over
+        leaves = run(inputs)
+        return [leaves[i] for i in range(len(self._like) - len(self._targets))]
+
+    def _run_checked(self, inputs: Sequence[Storage]) -> dict[int, Node]:
+        """Run; nothing changes if an index turns out to be wrong afterwards."""
+        assert self._executable is not None
         values = [self._leaf(source, inputs) for source in self._sources]
-        buffers = profile.run(self._executable, [storage.buffer_of(leaf) for leaf in values])
-        leaves = [
-            storage.new_leaf(dtype, shape, buffer)
-            for (dtype, shape), buffer in zip(self._like, buffers, strict=True)
+        buffers = profile.run(self._executable, [*map(storage.buffer_of, values)])
+        buffers = results(self._prepared, buffers, values)
+        leaves = self._leaves(buffers, range(len(buffers)))
+        deque(starmap(operator.call, self._publish(leaves, inputs)), maxlen=0)
+        return leaves
+
+    def _run_over(self, inputs: Sequence[Storage]) -> dict[int, Node]:
+        """Run; write the next version of a state over this one where nobody else can see it."""
+        assert self._executable is not None
+        fresh, after = self._fresh, []
+        buffers = []
+        for slot, source in enumerate(self._sources):
+            buffer = None
+            if slot in self._in_place and not isinstance(source, Node):
+                target = _pick(source, inputs)
+                buffer = storage.take(target, self) if target.outside.op is forms.BUFFER else None
+            if buffer is not None:
+                after.append((setattr, target.outside, "memory", buffer))
+            else:
+                buffer = storage.buffer_of(self._leaf(source, inputs))
+                if slot in self._in_place:  # somebody may look at the old value
+                    buffer = storage.copy_of(buffer)
+                    fresh = [*fresh, self._in_place[slot]]
+            buffers.append(buffer)
+        with self._executable.lock:
+            leaves = self._leaves(self._executable.bind(buffers), fresh)
+            profile.launch(self._executable, [*after, *self._publish(leaves, inputs)])
+        return leaves
+
+    def _leaves(self, buffers: Sequence[Buffer], outputs: Iterable[int]) -> dict[int, Node]:
+        return {i: storage.new_leaf(*self._like[i], buffers[i]) for i in outputs}
+
+    def _publish(self, leaves: Mapping[int, Node], inputs: Sequence[Storage]) -> list[Call]:
+        """Return the calls of C functions that make leaves the values of the state."""
+        return [
+            (setattr, _pick(self._targets[i], inputs), "outside", leaf)
+            for i, leaf in leaves.items()
+            if i in self._targets
         ]
-        targets = [_pick(place, inputs) for place in self._targets]
-        # One call of C code, which Ctrl-C cannot interrupt halfway.
-        deque(map(setattr, targets, repeat("outside"), leaves[self._n_outputs :]), maxlen=0)
-        return leaves[: self._n_outputs]
 
     @staticmethod
     def _leaf(source: int | Storage | Node, inputs: Sequence[Storage]) -> Node:
         if isinstance(source, Node):
             return source
         node = _pick(source, inputs).outside
+        if node.op is forms.BUFFER:
+            return node
         leaf = storage.realized(node)
         return realize([node])[0] if leaf is None else leaf
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from inkle.engine.pipeline import Compiled, compile_kernel
-from inkle.engine.storage import allocate
-from inkle.ir.dtype import uint8
 from inkle.ir.plan import Plan, Role
-from inkle.runtime.cpu.graph import Graph
-from inkle.runtime.device import Buffer, Launch
-from inkle.runtime.locks import ProcessLock
+from inkle.runtime.cpu.graph import Call, Graph
+from inkle.runtime.device import Buffer, Launch, open_device
+from inkle.runtime.locks import Locked
 
 ALIGN = 64  # bytes: temporaries start at cache lines
 
@@ -25,8 +23,8 @@ class Step:
     lines: tuple[str, ...]
 
 
-class Executable:
-    """Runs a plan: input buffers in, output buffers out.
+class Executable(Locked):
+    """Runs a plan: input buffers in, output buffers out. Who runs it holds `lock` meanwhile.
 
     Memory of the plan is the slot table of one native graph. Temporaries share one arena, taken
     from the caching allocator for each run, so that a cached executable holds no memory while idle.
@@ -34,17 +32,22 @@ class Executable:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._lock = ProcessLock()
+        super().__init__()
         self.steps = tuple(
             Step(compile_kernel(launch.kernel), launch.memory, launch.lines)
             for launch in plan.launches
         )
+        self._device = open_device("CPU")
         self._graph = Graph(
             [Launch(s.compiled.function, s.memory, s.compiled.chunks) for s in self.steps],
             slots=len(plan.memory),
         )
         self._inputs = [(i, m.number) for i, m in enumerate(plan.memory) if m.role is Role.INPUT]
-        self._fresh = [(i, m) for i, m in enumerate(plan.memory) if m.role is Role.OUTPUT]
+        fresh = [(i, m) for i, m in enumerate(plan.memory) if m.role is Role.OUTPUT]
+        self._fresh = [place for place, _ in fresh]
+        self._sizes = [memory.size * memory.dtype.itemsize for _, memory in fresh]
+        numbers = dict(self._inputs)
+        self._outputs = [(numbers.get(place, -1), place) for place in plan.outputs]
         self._offsets: list[tuple[int, int]] = []
         self.arena_bytes = 0
         for i, memory in enumerate(plan.memory):
@@ -52,34 +55,35 @@ class Executable:
                 self._offsets.append((i, self.arena_bytes))
                 size = memory.size * memory.dtype.itemsize
                 self.arena_bytes += -(-size // ALIGN) * ALIGN
+        if self.arena_bytes:
+            self._sizes.append(self.arena_bytes)
+        self._arena_address = 0
+        self._arena: Buffer | None = None
 
-    def run(self, inputs: Sequence[Buffer]) -> list[Buffer]:
-        """Run all kernels; return the buffers of the outputs, fresh or, where unchanged, inputs."""
-        with self._lock:  # the slot table belongs to one thread at a time
-            buffers, arena = self._bind(inputs)
-            self._graph.run()
-            del arena
-        return buffers
-
-    def run_timed(self, inputs: Sequence[Buffer]) -> tuple[list[Buffer], list[float]]:
-        """Like `run`; also returns the seconds of every step."""
-        with self._lock:
-            buffers, arena = self._bind(inputs)
-            seconds = self._graph.run_timed()
-            del arena
-        return buffers, seconds
-
-    def _bind(self, inputs: Sequence[Buffer]) -> tuple[list[Buffer], Buffer | None]:
+    def bind(self, inputs: Sequence[Buffer]) -> list[Buffer]:
+        """Get ready to run on these inputs; return what will be the outputs."""
         table = self._graph.slot_table
-        bound: dict[int, Buffer] = {}
         for place, number in self._inputs:
-            bound[place] = inputs[number]
-        for place, memory in self._fresh:
-            bound[place] = allocate(memory.dtype, memory.size)
-        for place, buffer in bound.items():
+            table[place] = inputs[number].address
+        memory = self._device.allocate_all(self._sizes)
+        for place, buffer in zip(self._fresh, memory, strict=False):
             table[place] = buffer.address
-        arena = allocate(uint8, self.arena_bytes) if self.arena_bytes else None
-        if arena is not None:
-            for place, offset in self._offsets:
-                table[place] = arena.address + offset
-        return [bound[place] for place in self.plan.outputs], arena
+        if self.arena_bytes:
+            self._arena = memory[-1]
+            if self._arena.address != self._arena_address:  # mostly the same as in the last run
+                self._arena_address = self._arena.address
+                for place, offset in self._offsets:
+                    table[place] = self._arena_address + offset
+        fresh = dict(zip(self._fresh, memory, strict=False))
+        return [fresh[place] if i < 0 else inputs[i] for i, place in self._outputs]
+
+    def launch(self, then: Iterable[Call] = ()) -> None:
+        """Run what is bound, then make the calls `then`; Ctrl-C comes before or after all that."""
+        self._graph.run(then)
+        self._arena = None
+
+    def launch_timed(self, then: Iterable[Call] = ()) -> list[float]:
+        """Like `launch`; returns the seconds of every step."""
+        seconds = self._graph.run_timed(then)
+        self._arena = None
+        return seconds

@@ -11,7 +11,7 @@ from functools import cache
 from typing import TypeVar
 
 from inkle import config
-from inkle.errors import CompileError, InternalError, SpecError
+from inkle.errors import CompileError, DataError, InternalError, SpecError
 from inkle.ir import spec
 from inkle.ir.loop import Kernel
 from inkle.ir.program import Program
@@ -91,6 +91,7 @@ def machine_of(target: Target, threads: int) -> Machine:
         stage_bytes=min(512 * 1024, max(128 * 1024, target.l2_bytes // 2)),
         masks=target.vector_bytes == 64,
         fused=target.fused,
+        instructions=target.instructions,
     )
 
 
@@ -196,10 +197,19 @@ def _device(target: Target) -> CpuDevice:
 
 
 def _dump(name: str, kernel: Kernel, text: str) -> None:
+    """With INKLE_DUMP write the loop nest of a kernel and its source.
+
+    Raises:
+        DataError: if they cannot be written: nobody who asks for files wants to go on without them.
+    """
     folder = config.get("INKLE_DUMP")
-    if folder:
+    if not folder:
+        return
+    try:
         os.makedirs(folder, exist_ok=True)
-        with open(os.path.join(folder, f"{name}.txt"), "w") as file:
-            file.write(pseudo_code(kernel) + "\n")
-        with open(os.path.join(folder, f"{name}.ll"), "w") as file:
-            file.write(text)
+        for suffix, content in (("txt", pseudo_code(kernel) + "\n"), ("ll", text)):
+            with open(os.path.join(folder, f"{name}.{suffix}"), "w") as file:
+                file.write(content)
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(f"INKLE_DUMP={folder}: cannot write {name}: {reason}") from None

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import atexit
 import sys
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from inkle import config
 from inkle.engine.executable import Executable, Step
 from inkle.engine.roofline import count_work, peaks
 from inkle.ir.pseudo import pseudo_code
+from inkle.runtime.cpu.graph import Call
 from inkle.runtime.device import Buffer
+from inkle.runtime.locks import fork_safe_lock
 
 
 @dataclass(slots=True)
@@ -23,23 +24,31 @@ class _Row:
 
 
 _rows: dict[tuple[str, tuple[str, ...]], _Row] = {}
-_lock = threading.Lock()
+_lock = fork_safe_lock()
 
 
 def run(executable: Executable, inputs: Sequence[Buffer]) -> list[Buffer]:
-    """Run an executable; with INKLE_PROFILE=1 time every kernel on the way."""
+    """Run an executable, timed if the settings ask for it; return the buffers of its outputs."""
+    with executable.lock:
+        outputs = executable.bind(inputs)
+        launch(executable)
+    return outputs
+
+
+def launch(executable: Executable, then: Iterable[Call] = ()) -> None:
+    """Launch a bound executable, see there; with INKLE_PROFILE=1 time every kernel on the way."""
     if not config.get("INKLE_PROFILE"):
-        return executable.run(inputs)
+        executable.launch(then)
+        return
     if not _rows:
         peaks()  # measured now, if ever, and not between two kernels of the user
         atexit.register(print_table)
-    buffers, seconds = executable.run_timed(inputs)
+    seconds = executable.launch_timed(then)
     with _lock:
         for step, spent in zip(executable.steps, seconds, strict=True):
             row = _rows.setdefault((step.compiled.name, step.lines), _Row(step))
             row.calls += 1
             row.seconds += spent
-    return buffers
 
 
 def clear() -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
 
 from inkle import config
 from inkle.engine import profile, storage
 from inkle.engine.executable import Executable
+from inkle.engine.index_checks import Check, index_checks
 from inkle.engine.pipeline import timed
 from inkle.engine.trace import current_trace
 from inkle.ir import forms, spec, tensor
+from inkle.ir.dtype import DType, int64
 from inkle.ir.node import Node, rebuild
 from inkle.runtime.device import Buffer, open_device
 from inkle.runtime.locks import fork_safe_lock
-from inkle.schedule import schedule
+from inkle.schedule import donate, schedule
 
 CACHED_GRAPHS = 1024  # executables kept; the least recently used goes first
 
@@ -46,8 +50,10 @@ def canonicalize(outputs: Sequence[Node]) -> tuple[tuple[Node, ...], list[Node]]
                 slots[leaf] = tensor.param(len(leaves), leaf.dtype, leaf.shape)
                 leaves.append(leaf)
             done[node] = slots[leaf]
-        elif expanded and node.op is forms.DETACH:
-            done[node] = done[node.src[0]]  # a matter of gradients only
+        elif expanded and node.op in (forms.DETACH, forms.COPY):
+            if node.op is forms.COPY:
+                open_device(node.arg)  # raises unless it is the one where everything is anyway
+            done[node] = done[node.src[0]]  # DETACH is a matter of gradients only
         elif expanded or not node.src:
             new = rebuild(node, tuple([done[source] for source in node.src]))
             if new.origin is None:
@@ -59,13 +65,66 @@ def canonicalize(outputs: Sequence[Node]) -> tuple[tuple[Node, ...], list[Node]]
     return tuple([done[root] for root in outputs]), leaves
 
 
-def executable_for(outputs: tuple[Node, ...]) -> Executable:
-    """Return the executable of a canonical graph, building it the first time."""
-    key = (outputs, config.get("INKLE_TARGET"), config.get("INKLE_THREADS"))
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A canonical graph, ready to run.
+
+    Attributes:
+        outputs: the graph, with one output for each check behind its own.
+        leaves: BUFFER leaf of every PARAM slot.
+        checks: indices to look at after each run.
+    """
+
+    outputs: tuple[Node, ...]
+    leaves: list[Node]
+    checks: tuple[Check, ...]
+
+
+def prepare(roots: Sequence[Node]) -> Prepared:
+    """Return the canonical graph of `roots`, with the checks that the settings in force ask for."""
+    checks = index_checks(roots)
+    indices = [check.index for check in checks]
+    outputs, leaves = canonicalize([*roots, *(check.first() for check in checks), *indices])
+    computed = len(roots) + len(checks)
+    bound = [replace(c, index=i) for c, i in zip(checks, outputs[computed:], strict=True)]
+    return Prepared(outputs[:computed], leaves, tuple(bound))
+
+
+def results(prepared: Prepared, buffers: list[Buffer], leaves: Sequence[Node]) -> list[Buffer]:
+    """Return what a run on the memory of `leaves` has computed, without the outputs of checks.
+
+    Raises:
+        IndexRangeError: if an index lies outside of its axis.
+    """
+    if not prepared.checks:
+        return buffers
+    kept = len(buffers) - len(prepared.checks)
+    for check, buffer in zip(prepared.checks, buffers[kept:], strict=True):
+        place = _integer(int64, buffer)
+        if place < prod(check.index.shape):
+            (found,) = run((check.at(place),), leaves)
+            raise check.error(place, _integer(check.index.dtype, found))
+    return buffers[:kept]
+
+
+def _integer(dtype: DType, buffer: Buffer) -> int:
+    return int(storage.to_array(storage.new_leaf(dtype, (), buffer)))
+
+
+def executable_for(
+    outputs: tuple[Node, ...], donated: tuple[tuple[int, int], ...] = ()
+) -> Executable:
+    """Return the executable of a canonical graph, building it the first time.
+
+    Args:
+        outputs: the graph.
+        donated: pairs of an output and the PARAM slot of an input that it may be written over.
+    """
+    key = (outputs, donated, config.get("INKLE_TARGET"), config.get("INKLE_THREADS"))
     found = _look_up(key)
     if found is None:
         with _building:
-            found = _look_up(key) or _build(outputs)
+            found = _look_up(key) or _build(outputs, donated)
             with _lock:
                 _executables[key] = found
                 if len(_executables) > CACHED_GRAPHS:
@@ -81,10 +140,10 @@ def _look_up(key: tuple[object, ...]) -> Executable | None:
         return found
 
 
-def _build(outputs: tuple[Node, ...]) -> Executable:
+def _build(outputs: tuple[Node, ...], donated: tuple[tuple[int, int], ...]) -> Executable:
     if config.get("INKLE_CHECK"):
         spec.check_tensor(outputs)
-    plan = timed("schedule", lambda: schedule(outputs))
+    plan = timed("schedule", lambda: donate(schedule(outputs), dict(donated)))
     found = Executable(plan)
     profile.explain(found)
     return found
@@ -95,14 +154,19 @@ def realize(nodes: Sequence[Node]) -> list[Node]:
 
     Returns:
         A BUFFER leaf for each node, which pending expressions of that node will read, too.
+
+    Raises:
+        IndexRangeError: in checked mode, if an index lies outside of its axis.
     """
     trace = current_trace()
     if trace is not None:
         nodes = trace.resolve(nodes)
     todo = list(dict.fromkeys(node for node in nodes if not storage.is_realized(node)))
     if todo:
-        outputs, leaves = timed("canonicalize", lambda: canonicalize(todo))
-        for node, buffer in zip(todo, run(outputs, leaves), strict=True):
+        prepared = timed("canonicalize", lambda: prepare(todo))
+        buffers = run(prepared.outputs, prepared.leaves)
+        buffers = results(prepared, buffers, prepared.leaves)
+        for node, buffer in zip(todo, buffers, strict=True):
             storage.remember(node, storage.new_leaf(node.dtype, node.shape, buffer))
     found = [storage.realized(node) for node in nodes]
     return [leaf for leaf in found if leaf is not None]

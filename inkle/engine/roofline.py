@@ -17,10 +17,12 @@ from dataclasses import asdict, dataclass
 from inkle import config
 from inkle.engine.pipeline import current_target, current_threads
 from inkle.engine.storage import allocate
+from inkle.engine.trip_counts import trip_count
 from inkle.ir import forms, ops
 from inkle.ir.dtype import uint8
 from inkle.ir.loop import Kernel
 from inkle.ir.node import Node
+from inkle.kernel.narrow import narrow
 from inkle.runtime.cpu.graph import Graph
 from inkle.runtime.cpu.llvm import compile_ir
 from inkle.runtime.cpu.target import Target
@@ -70,40 +72,37 @@ class Peaks:
 
 
 def count_work(kernel: Kernel) -> Work:
-    """Count the work of a kernel as the scheduler made it, before its operations are expanded."""
+    """Count the work of a kernel as the scheduler made it, before its operations are expanded.
+
+    What the gate of a reduction leaves out, such as the padding of a gradient, is no work: kernels
+    do not run it either (`inkle.kernel.narrow`).
+    """
+    kernel = narrow(kernel)
+    points: dict[frozenset[Node], int] = {}
+
+    def runs(node: Node) -> int:
+        if node.ranges not in points:
+            points[node.ranges] = trip_count(node.ranges)
+        return points[node.ranges]
+
     flops = 0
     reads: dict[Node, int] = {}
     writes: dict[Node, int] = {}
     for node in kernel.nodes():
-        if node.op is forms.LOAD:
-            _add(reads, node)
-        elif node.op is forms.STORE:
-            _add(writes, node)
+        if node.op in (forms.LOAD, forms.STORE) and node.src[0].op is forms.PARAM:
+            table = reads if node.op is forms.LOAD else writes
+            table[node.src[0]] = table.get(node.src[0], 0) + runs(node.src[1])
         elif node.dtype.is_float and node.op not in FREE:
             if node.op.is_elementwise:
-                flops += _points(node) * (2 if node.op is ops.FMA else 1)
+                flops += runs(node) * (2 if node.op is ops.FMA else 1)
             elif node.op is forms.REDUCE:
-                flops += _points(node.src[0])
+                flops += runs(node.src[0])
     touched = sum(
-        min(points, param.arg[1][0]) * param.dtype.itemsize
+        min(number, param.arg[1][0]) * param.dtype.itemsize
         for each in (reads, writes)
-        for param, points in each.items()
+        for param, number in each.items()
     )
     return Work(flops, touched)
-
-
-def _add(table: dict[Node, int], access: Node) -> None:
-    memory, at = access.src[:2]
-    if memory.op is forms.PARAM:
-        table[memory] = table.get(memory, 0) + _points(at)
-
-
-def _points(node: Node) -> int:
-    """Return how often a node has another value: the product of the ranges it depends on."""
-    total = 1
-    for r in node.ranges:
-        total *= int(r.src[0].arg) if r.src[0].op is forms.CONST else 1
-    return total
 
 
 def peaks(*, again: bool = False) -> Peaks:
@@ -165,27 +164,24 @@ def _ir(target: Target) -> str:
     """Return two kernels: multiply-adds in registers, and a copy of one chunk of memory."""
     lanes = target.vector_bytes // 4
     vector = f"<{lanes} x float>"
+    return (
+        f"declare {vector} @llvm.fma.v{lanes}f32({vector}, {vector}, {vector})\n"
+        f"{_arithmetic_ir(vector, lanes, fused=target.fused)}\n{_copy_ir(vector)}"
+    )
+
+
+def _arithmetic_ir(vector: str, lanes: int, *, fused: bool) -> str:
+    """Return a loop of independent multiply-adds, a <- a * factor + 1, that ends in one store."""
     factor = ", ".join(["float 0x3FEFFFFFE0000000"] * lanes)  # just below 1: nothing overflows
     ones = ", ".join(["float 1.0"] * lanes)
+    function = f"{vector} @llvm.fma.v{lanes}f32"
+    one = f"  %b# = call {function}({vector} %a#, {vector} <{factor}>, {vector} <{ones}>)"
+    two = f"  %m# = fmul {vector} %a#, <{factor}>\n  %b# = fadd {vector} %m#, <{ones}>"
     names = range(ACCUMULATORS)
-    fused = f"""
-  %b# = call {vector} @llvm.fma.v{lanes}f32({vector} %a#, {vector} <{factor}>, {vector} <{ones}>)"""
-    separate = f"""
-  %m# = fmul {vector} %a#, <{factor}>
-  %b# = fadd {vector} %m#, <{ones}>"""
-    step = fused if target.fused else separate
-    steps = "".join(step.replace("#", str(i)) for i in names)
+    steps = "\n".join((one if fused else two).replace("#", str(i)) for i in names)
     starts = "\n".join(f"  %a{i} = phi {vector} [<{ones}>, %entry], [%b{i}, %loop]" for i in names)
     sums = "\n".join(f"  %s{i} = fadd {vector} %{f's{i - 1}' if i else 'b0'}, %b{i}" for i in names)
-    moves = "\n".join(
-        f"  %p{i} = getelementptr {vector}, ptr %from, i64 {i}\n"
-        f"  %q{i} = getelementptr {vector}, ptr %to, i64 {i}\n"
-        f"  %v{i} = load {vector}, ptr %p{i}\n  store {vector} %v{i}, ptr %q{i}"
-        for i in range(4)
-    )
     return f"""
-declare {vector} @llvm.fma.v{lanes}f32({vector}, {vector}, {vector})
-
 define void @arithmetic(ptr %args, i64 %chunk) nounwind {{
 entry:
   %out = load ptr, ptr %args
@@ -203,8 +199,22 @@ done:
   store {vector} %s{ACCUMULATORS - 1}, ptr %to
   ret void
 }}
+"""
 
-define void @copy(ptr %args, i64 %chunk) nounwind {{
+
+def _copy_ir(vector: str) -> str:
+    """Return a loop that copies the chunk's share of args[0] to args[1], in args[2] steps of 4."""
+    moves = "\n".join(
+        f"  %p{i} = getelementptr {vector}, ptr %from, i64 {i}\n"
+        f"  %q{i} = getelementptr {vector}, ptr %to, i64 {i}\n"
+        f"  %v{i} = load {vector}, ptr %p{i}\n  store {vector} %v{i}, ptr %q{i}"
+        for i in range(4)
+    )
+    return COPY_IR.replace("VECTOR", vector).replace("MOVES", moves)
+
+
+COPY_IR = """
+define void @copy(ptr %args, i64 %chunk) nounwind {
 entry:
   %source = load ptr, ptr %args
   %second = getelementptr i64, ptr %args, i64 1
@@ -217,13 +227,13 @@ entry:
 loop:
   %i = phi i64 [%first, %entry], [%j, %loop]
   %place = shl i64 %i, 2
-  %from = getelementptr {vector}, ptr %source, i64 %place
-  %to = getelementptr {vector}, ptr %target, i64 %place
-{moves}
+  %from = getelementptr VECTOR, ptr %source, i64 %place
+  %to = getelementptr VECTOR, ptr %target, i64 %place
+MOVES
   %j = add i64 %i, 1
   %more = icmp ult i64 %j, %end
   br i1 %more, label %loop, label %done
 done:
   ret void
-}}
+}
 """

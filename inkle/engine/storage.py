@@ -1,13 +1,14 @@
 """Where values live: memory behind BUFFER leaves, and the identity of what can be mutated.
 
-The memory of a leaf lives as long as the leaf does: while a Tensor or an expression refers to it.
-Nothing here keeps a leaf alive.
+A node's `memory` is the buffer of a BUFFER leaf; of any other node the leaf that holds its value,
+once it has been computed. So memory lives as long as a Tensor or an expression refers to it.
 """
 
 from __future__ import annotations
 
+import ctypes
 import itertools
-import weakref
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,12 @@ from inkle.errors import DeviceError, DTypeError, TraceError
 from inkle.ir import forms, tensor
 from inkle.ir.dtype import BY_NAME, DType, Kind, bfloat16, uint16
 from inkle.ir.node import Node
+from inkle.runtime.cpu.buffer import AllocatedBuffer
 from inkle.runtime.cpu.buffer import Buffer as CpuBuffer
 from inkle.runtime.device import Buffer, open_device
+from inkle.runtime.locks import Locked
 
 Array = npt.NDArray[Any]
-
-_memory: weakref.WeakKeyDictionary[Node, Buffer] = weakref.WeakKeyDictionary()
-_realized: weakref.WeakKeyDictionary[Node, Node] = weakref.WeakKeyDictionary()
-
 
 serials = itertools.count()
 
@@ -67,40 +66,45 @@ class Storage:
 
 def attach(node: Node, buffer: Buffer) -> None:
     """Say that `buffer` holds the elements of BUFFER leaf `node`."""
-    _memory[node] = buffer
+    node.memory = buffer
 
 
 def buffer_of(node: Node) -> Buffer:
     """Return the memory of a BUFFER leaf."""
-    try:
-        return _memory[node]
-    except KeyError:
+    buffer: Buffer | Taken | None = node.memory
+    if isinstance(buffer, Taken):
+        with buffer.runner.lock:  # until another thread has written it, or has failed to
+            if node.memory is buffer:
+                node.memory = buffer.buffer
+            buffer = node.memory
+    if not isinstance(buffer, Buffer):
         raise TraceError(
             f"{node!r} is an input of a captured function and has no value outside of it; return "
             f"what you need from the function instead of keeping it elsewhere"
-        ) from None
+        )
+    return buffer
 
 
 def new_leaf(dtype: DType, shape: tuple[int, ...], buffer: Buffer) -> Node:
     """Return a new BUFFER leaf whose elements are in `buffer`."""
     leaf = tensor.buffer(dtype, shape)
-    attach(leaf, buffer)
+    leaf.memory = buffer
     return leaf
 
 
 def is_realized(node: Node) -> bool:
     """Whether the elements of `node` are in memory."""
-    return node.op is forms.BUFFER or node in _realized
+    return node.op is forms.BUFFER or node.memory is not None
 
 
 def realized(node: Node) -> Node | None:
     """Return the leaf that holds the value of `node`, if it has been computed."""
-    return node if node.op is forms.BUFFER else _realized.get(node)
+    return node if node.op is forms.BUFFER else node.memory
 
 
 def remember(node: Node, leaf: Node) -> None:
     """Say that `leaf` holds the value of `node`, as long as somebody refers to `node`."""
-    _realized[node] = leaf
+    node.memory = leaf
 
 
 def from_array(array: Array) -> Node:
@@ -142,6 +146,60 @@ def to_array(node: Node) -> Array:
     return buffer.numpy(numpy_dtype(leaf.dtype), leaf.shape)
 
 
+class Taken:
+    """Stands for the memory of a leaf while a run writes over it; who reads it waits for that."""
+
+    __slots__ = ("buffer", "runner")
+
+    def __init__(self, buffer: Buffer, runner: Locked) -> None:
+        self.buffer = buffer
+        self.runner = runner
+
+
+def take(target: Storage, runner: Locked) -> Buffer | None:
+    """Take the memory of `target` to write over it, if nobody else can see the value.
+
+    An expression, a view, a pinned value or another tensor refers to the leaf; a NumPy array, a
+    view of memory or a run in another thread to the buffer. Memory that came from elsewhere is
+    never taken. The runner gives it back by `target.outside.memory = buffer`; if something stops
+    it before, the next reader does.
+
+    Args:
+        target: its value is a leaf.
+        runner: has locked itself until the memory is given back.
+    """
+    buffer = target.outside.memory
+    if not isinstance(buffer, AllocatedBuffer):
+        return None
+    target.outside.memory = Taken(buffer, runner)  # first: from now on nobody can get hold of it
+    if getrefcount(target.outside) <= _ALONE[0] and getrefcount(buffer) <= _ALONE[1]:
+        return buffer
+    target.outside.memory = buffer
+    return None
+
+
+def copy_of(buffer: Buffer) -> Buffer:
+    """Return fresh memory with the same content."""
+    new = open_device("CPU").allocate(buffer.size_bytes)
+    ctypes.memmove(new.address, buffer.address, buffer.size_bytes)
+    return new
+
+
 def allocate(dtype: DType, size: int) -> Buffer:
     """Return memory for `size` elements."""
     return open_device("CPU").allocate(size * dtype.itemsize)
+
+
+def _count_alone() -> tuple[int, int]:
+    """Return what `getrefcount` gives in `take` for a leaf and a buffer that nobody else has.
+
+    Measured, because versions of Python count their own references differently.
+    """
+    target = Storage(tensor.buffer(BY_NAME["int8"], (1,)))
+    target.outside.memory = CpuBuffer(0, 0, read_only=False, owner=None)
+    buffer = target.outside.memory
+    target.outside.memory = Taken(buffer, Locked())
+    return getrefcount(target.outside), getrefcount(buffer)
+
+
+_ALONE = _count_alone()

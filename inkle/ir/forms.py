@@ -74,6 +74,12 @@ STAGE = Op(
     text="Fast memory filled once its outer loops are open: src is (value, index, *ranges), "
     "arg is (number, size).",
 )  # fmt: skip
+DOT = Op(
+    "dot", -1,
+    text="The product of two tiles by the instruction `arg` (`inkle.ir.dot`), its element at "
+    "(lane, register): src is (a, b, lane, register, *ranges); a and b run over the lanes ranges[0]"
+    " and the registers ranges[1] and ranges[2].",
+)  # fmt: skip
 
 TABLE: dict[str, Op] = {op.name: op for op in list(globals().values()) if isinstance(op, Op)}
 MOVEMENT = frozenset({RESHAPE, PERMUTE, EXPAND, SLICE, PAD, FLIP, SHEAR})

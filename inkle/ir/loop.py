@@ -15,6 +15,7 @@ from functools import lru_cache
 from math import prod
 
 from inkle.ir import forms
+from inkle.ir.dot import Instruction
 from inkle.ir.dtype import DType, index, void
 from inkle.ir.node import Node, as_index, const, intern, toposort
 from inkle.ir.op import Op
@@ -76,6 +77,21 @@ def reduce(op: Op, value: Node, ranges: Sequence[Node]) -> Node:
 def stage(number: int, value: Node, at: Node, ranges: Sequence[Node], size: int) -> Node:
     """Return fast memory of `size` elements, filled with `value` at index `at` over `ranges`."""
     return intern(forms.STAGE, value.dtype, (value, at, *ranges), (number, size), ())
+
+
+def dot(
+    instruction: Instruction, a: Node, b: Node, at: tuple[Node, Node], ranges: Sequence[Node]
+) -> Node:
+    """Return the element at (lane, register) of the product of two tiles.
+
+    Args:
+        instruction: what multiplies them.
+        a: element of the first tile at lane ranges[0] and register ranges[1].
+        b: element of the second tile at lane ranges[0] and register ranges[2].
+        at: lane and register of the result.
+        ranges: a LANE and two UNROLL ranges, which this binds.
+    """
+    return intern(forms.DOT, instruction.accumulator, (a, b, *at, *ranges), instruction.name, ())
 
 
 def flat_index(indices: Sequence[Node], shape: Sequence[int]) -> Node:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
 import struct
 import threading
 import weakref
@@ -27,7 +28,7 @@ from inkle.ir.op import Op
 
 Shape = tuple[int, ...]
 NO_RANGES: frozenset[Any] = frozenset()
-_BINDERS = frozenset({forms.REDUCE, forms.STAGE})
+_BINDERS = frozenset({forms.REDUCE, forms.STAGE, forms.DOT})
 _CONVERSIONS = frozenset({ops.CAST, ops.BITCAST})
 
 
@@ -35,9 +36,14 @@ class Node(Elementwise):
     """One value in a graph.
 
     Build with `const`, constructors of `inkle.ir.tensor` or `inkle.ir.loop`, and Python operators.
+
+    Attributes:
+        origin: the user's line that made it; no part of its identity.
+        memory: where the engine keeps the value, if it has been computed; no part of its identity,
+            and nobody else's business.
     """
 
-    __slots__ = ("__weakref__", "arg", "dtype", "op", "origin", "ranges", "shape", "src")
+    __slots__ = ("__weakref__", "arg", "dtype", "memory", "op", "origin", "ranges", "shape", "src")
 
     op: Op
     dtype: DType
@@ -46,6 +52,7 @@ class Node(Elementwise):
     shape: Shape
     ranges: frozenset[Node]
     origin: str | None
+    memory: Any
 
     def apply(self, op: Op, *others: Node) -> Node:
         """Apply the elementwise operation `op` to self and `others`."""
@@ -85,7 +92,12 @@ class _Entry(weakref.ref[Node]):
 
 
 _table: dict[tuple[Any, ...], _Entry] = {}
-_lock = threading.Lock()
+_lock = threading.RLock()  # a finalizer that makes nodes may run while this thread holds it
+if hasattr(os, "register_at_fork"):
+    # Forking waits for the lock: the thread that holds it does not exist in the child.
+    os.register_at_fork(
+        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+    )
 
 
 def _forget(entry: Any) -> None:
@@ -113,12 +125,20 @@ def intern(op: Op, dtype: DType, src: tuple[Node, ...], arg: Any, shape: Shape) 
         if found is None:
             found = object.__new__(Node)
             found.op, found.dtype, found.src, found.arg = op, dtype, src, arg
-            found.shape, found.origin = shape, None
+            found.shape, found.origin, found.memory = shape, None, None
             found.ranges = _ranges(found)
             new = _Entry(found, _forget)
             new.key = key
             _table[key] = new
         return found
+
+
+def leaf(op: Op, dtype: DType, arg: Any, shape: Shape) -> Node:
+    """Return a node without sources whose `arg` nobody else has: no table needs to know it."""
+    made = object.__new__(Node)
+    made.op, made.dtype, made.src, made.arg = op, dtype, (), arg
+    made.shape, made.origin, made.memory, made.ranges = shape, None, None, NO_RANGES
+    return made
 
 
 def _ranges(node: Node) -> frozenset[Node]:
@@ -134,9 +154,11 @@ def _ranges(node: Node) -> frozenset[Node]:
 
 
 def bound_ranges(node: Node) -> tuple[Node, ...]:
-    """Return the ranges that a loop-form REDUCE or STAGE runs over (none for other nodes)."""
+    """Return the ranges that a loop-form REDUCE, STAGE or DOT runs over (none for other nodes)."""
     if node.op is forms.REDUCE and len(node.arg) == 1:
         return node.src[1:]
+    if node.op is forms.DOT:
+        return node.src[4:]
     return node.src[2:] if node.op is forms.STAGE else ()
 
 

@@ -52,9 +52,11 @@ class Plan:
         memory: every array, addressed by position.
         launches: kernels in the order in which they run.
         outputs: for each output of the graph, its position in `memory` (an input where the output
-            is an input unchanged).
+            is an input unchanged, or has been written over).
+        in_place: PARAM slots of the inputs that are written over.
     """
 
     memory: tuple[Memory, ...]
     launches: tuple[Launch, ...]
     outputs: tuple[int, ...]
+    in_place: tuple[int, ...] = ()

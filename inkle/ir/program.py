@@ -16,10 +16,13 @@ Codes of a value that is not an elementwise operation of `inkle.ir.ops`:
     splat      a scalar in every lane
     iota       lane number times `arg`
     load       src (memory, index[, mask]), arg = distance between lanes in elements; a vector of
-               indices means arbitrary places (arg None); 0 where the mask is false
+               indices means arbitrary places (arg None); 0 where the mask is false; of a dtype
+               wider than that of the memory: a lane is a word of elements side by side
     store      src (memory, index, value[, mask]); arg like load
     unordered  whether either of two floats is a NaN
     across     all lanes combined with the operation `arg`, a scalar
+    dot        src (sums, a, b): sums + a @ b by the instruction `arg` of `inkle.ir.dot`; a lane
+               of a and b is a word of elements
 """
 
 from __future__ import annotations

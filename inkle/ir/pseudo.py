@@ -100,6 +100,8 @@ def inline(node: Node, texts: Mapping[Node, Text]) -> Text:
     if op is forms.REDUCE and len(node.arg) == 1:
         over = ", ".join(texts[r].text for r in node.src[1:])
         return Text(f"{node.arg[0]}[{over}]({texts[node.src[0]].text})")
+    if op is forms.DOT:
+        return Text(f"{node.arg}({texts[node.src[0]].text}, {texts[node.src[1]].text})")
     return Text(
         f"{op}({sources}{', ' if sources and node.arg is not None else ''}{node.arg or ''})"
     )

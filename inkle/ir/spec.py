@@ -6,10 +6,10 @@ Loop form, besides typing:
 
 - PARAM and STAGE are memory: only LOAD and STORE use them, at `index` positions, with bool gates.
 - STOREs are the roots, and nothing but roots.
-- A range is either free (of a store) or bound (by REDUCE and STAGE), and never bound twice around
-  one value: two reductions may share a range, but not one inside the other.
+- A range is either free (of a store) or bound (by REDUCE, STAGE and DOT), and never bound twice
+  around one value: two reductions may share a range, but not one inside the other.
 - `order` has every GRID, WORKER and LOOP range once, after the ranges that its extent depends on.
-- A value depends on at most one LANE range.
+- A value depends on at most one LANE range; a DOT turns one into another.
 - Numbers of ranges and of stages are unique; a PARAM slot has one dtype and shape.
 """
 
@@ -21,6 +21,7 @@ from typing import Any
 from inkle import config
 from inkle.errors import InkleError, SpecError
 from inkle.ir import forms, ops, tensor
+from inkle.ir.dot import INSTRUCTIONS
 from inkle.ir.dtype import Kind, bool_, index, void
 from inkle.ir.loop import Axis, Kernel, axis_of
 from inkle.ir.node import Node, bound_ranges, toposort
@@ -237,6 +238,21 @@ def _check_stage(node: Node) -> None:
     _check_bound(node)
 
 
+def _check_dot(node: Node) -> None:
+    row = INSTRUCTIONS.get(node.arg)
+    _require(row, "dot names an instruction", node)
+    assert row is not None
+    _require(len(node.src) == 7, "dot needs two tiles, a place and three ranges", node)
+    dtypes = tuple([source.dtype for source in node.src[:4]])
+    _require(dtypes == (*row.operands, index, index), f"dot of {row.operands}", node)
+    _require(node.dtype is row.accumulator, f"dot gives {row.accumulator}", node)
+    _check_bound(node)
+    sizes = (row.c.lanes, row.a.registers, row.b.registers)
+    expected = zip(sizes, (Axis.LANE, Axis.UNROLL, Axis.UNROLL), strict=True)
+    found = [(r.src[0].arg, axis_of(r)) for r in bound_ranges(node)]
+    _require(found == list(expected), "dot binds its lanes and registers", node)
+
+
 def _check_bound(node: Node) -> None:
     ranges = bound_ranges(node)
     _require(all(r.op is forms.RANGE for r in ranges), f"{node.op} binds ranges only", node)
@@ -262,6 +278,7 @@ _LOOP: dict[Op, Callable[[Node], None]] = {
     forms.STORE: _check_store,
     forms.REDUCE: _check_reduce,
     forms.STAGE: _check_stage,
+    forms.DOT: _check_dot,
 }
 
 

@@ -7,34 +7,30 @@ constructor returns its source where the operation would change nothing.
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Sequence
 from math import prod
 
 from inkle.errors import DTypeError, ShapeError
 from inkle.ir import forms
 from inkle.ir.dtype import DType, bool_, index, int64
-from inkle.ir.node import Node, Shape, const, intern
+from inkle.ir.node import Node, Shape, const, intern, leaf
 from inkle.ir.op import Op
 
 Slice = tuple[int, int, int]
 Padding = tuple[int, int, int]
 _buffer_numbers = itertools.count()
-_lock = threading.Lock()
 
 
 def buffer(dtype: DType, shape: Shape) -> Node:
     """Return a new leaf with an identity of its own: the elements of one storage, row major."""
-    with _lock:
-        number = next(_buffer_numbers)
-    return intern(forms.BUFFER, dtype, (), (number, shape), shape)
+    number = next(_buffer_numbers)  # one call of C code: no lock
+    return leaf(forms.BUFFER, dtype, (number, shape), shape)
 
 
 def reserve_buffers(number: int) -> None:
     """Let new buffers be numbered from above `number`, which a graph read from text has taken."""
     global _buffer_numbers
-    with _lock:
-        _buffer_numbers = itertools.count(max(next(_buffer_numbers), number + 1))
+    _buffer_numbers = itertools.count(max(next(_buffer_numbers), number) + 1)
 
 
 def param(slot: int, dtype: DType, shape: Shape) -> Node:
@@ -195,7 +191,8 @@ def gather(x: Node, indices: Sequence[Node], spec: Sequence[int]) -> Node:
             coordinate is used.
 
     Returns:
-        Node of the shape of the indices. Negative indices wrap once; others outside read 0.
+        Node of the shape of the indices. Negative indices wrap once; others outside read 0
+        (the engine raises in checked mode).
     """
     shape = indices[0].shape
     _check_map("gather", x, shape, indices, spec)

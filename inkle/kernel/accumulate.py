@@ -12,9 +12,11 @@ from inkle.ir.loop import Axis, axis_of, extent, number_of
 from inkle.ir.node import Node, bound_ranges, convert_scalar
 from inkle.ir.op import Op
 from inkle.ir.program import Value
+from inkle.kernel.words import emit_dot
 
 if TYPE_CHECKING:
-    from inkle.kernel.linearize import Linearizer, Scope
+    from inkle.kernel.linearize import Linearizer
+    from inkle.kernel.scopes import Scope
 
 Point = dict[Node, int]
 
@@ -56,7 +58,9 @@ class Tile:
         scope = self.owner.innermost
         dtype, lanes = self.node.dtype, self.lanes
         fused = self.owner.machine.fused and self.op is ops.ADD
-        if fused and dtype.is_float and body.op is ops.MUL:
+        if self.op is ops.ADD and body.op is forms.DOT:
+            new = emit_dot(self.owner, body, point, old)
+        elif fused and dtype.is_float and body.op is ops.MUL:
             factors = [self._operand(source, point) for source in body.src]
             new = Value(ops.FMA, dtype, lanes, (*factors, old))
         else:

@@ -20,10 +20,12 @@ from inkle.kernel.regions import (
     bounding,
     is_parallel,
     length,
+    may_overlap,
     regions_of,
     scalar_cost,
     vector_cost,
 )
+from inkle.kernel.tensorize import choose_instruction
 from inkle.kernel.tile import contraction, is_contraction, stage_gathers, tile_contraction
 from inkle.kernel.transforms import Tail, reorder, split
 
@@ -97,6 +99,10 @@ def _choose_lane(
         and r not in loops
         and all(r in store.ranges and is_parallel(store, r) for store in kernel.stores)
     ]
+    heavy = contraction(kernel)
+    for r in reversed(candidates):
+        if heavy is not None and choose_instruction(kernel, heavy, r, machine, loops) is not None:
+            return r
     best: Node | None = None
     least = _total(regions, None, machine)
     for r in reversed(candidates):  # later ranges are inner ones: first choice when equal
@@ -119,19 +125,15 @@ def _store_lanes(kernel: Kernel, lane: Node, machine: Machine) -> Kernel:
     n = length(lane)
     while copies > 1 and n < lanes * copies * 2:
         copies //= 2
-    overlap = _may_overlap(kernel)
-    if copies > 1 and (overlap or n % (lanes * copies) == 0):
+    overlap = may_overlap(kernel)
+    exact = lane.src[0].op is forms.CONST and n % (lanes * copies) == 0
+    if copies > 1 and (overlap or exact):
         kernel, _, inner = split(kernel, lane, lanes * copies, Axis.LOOP, Axis.LOOP, "overlap")
         kernel, _, _ = split(kernel, inner, lanes, Axis.UNROLL, Axis.LANE)
         return kernel
     tail: Tail = "overlap" if overlap else "mask"
     kernel, _, _ = split(kernel, lane, lanes, Axis.LOOP, Axis.LANE, tail)
     return kernel
-
-
-def _may_overlap(kernel: Kernel) -> bool:
-    """Elements may be computed twice unless a store combines with what is in memory."""
-    return all(store.arg is None for store in kernel.stores)
 
 
 def _all_reduce_lanes(kernel: Kernel, lane: Node | None, machine: Machine) -> Kernel:

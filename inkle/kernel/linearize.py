@@ -16,48 +16,25 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from inkle.errors import RenderError
 from inkle.ir import forms, ops
 from inkle.ir.bounds import bounds
 from inkle.ir.dtype import DType, bool_, float32, index
-from inkle.ir.loop import Axis, Kernel, axis_of, extent, number_of
-from inkle.ir.node import Node, bound_ranges, toposort
+from inkle.ir.loop import Axis, Kernel, axis_of, extent
+from inkle.ir.node import Node, bound_ranges, convert_scalar, toposort
 from inkle.ir.op import Op
 from inkle.ir.program import Loop, Parameter, Program, Value
 from inkle.kernel.access import coefficient, without
 from inkle.kernel.accumulate import Tile, tile_for
 from inkle.kernel.machine import Machine
+from inkle.kernel.scopes import SEQUENTIAL, Scope, Shape
+from inkle.kernel.words import emit_dot, fill_stage
 
 Point = dict[Node, int]
 COMMON = Machine()
 MAX_LEVELS = 40  # of nested expressions; each takes four frames of Python's stack
-SEQUENTIAL = frozenset({Axis.LOOP, Axis.GRID, Axis.WORKER})
-
-
-@dataclass(eq=False, slots=True)
-class Scope:
-    """One open loop: its block, and what has been computed in it."""
-
-    block: list[Value | Loop]
-    range: Node | None
-    values: dict[Any, Value] = field(default_factory=dict)
-
-
-class Shape:
-    """What the rule asks of a node, computed once: its loops, UNROLL ranges and lane."""
-
-    __slots__ = ("lane", "loops", "unroll")
-
-    def __init__(self, ranges: frozenset[Node]) -> None:
-        self.loops = [r for r in ranges if axis_of(r) in SEQUENTIAL]
-        self.unroll = sorted((r for r in ranges if axis_of(r) is Axis.UNROLL), key=number_of)
-        lanes = [r for r in ranges if axis_of(r) is Axis.LANE]
-        if len(lanes) > 1:
-            raise RenderError(f"a value depends on two lane ranges: {lanes}")
-        self.lane = lanes[0] if lanes else None
 
 
 class Linearizer:
@@ -107,7 +84,8 @@ class Linearizer:
             shape = self._shapes[node.ranges] = Shape(node.ranges)
         return shape
 
-    def _scope_of(self, shape: Shape) -> Scope:
+    def scope_of(self, shape: Shape) -> Scope:
+        """Return the scope of the deepest loop of a shape."""
         deepest = 0
         for r in shape.loops:
             depth = self._depth[r]
@@ -183,6 +161,16 @@ class Linearizer:
         del self._depth[scope.range]
         self._scopes[-1].block.append(loop)
 
+    def open_loops(self, ranges: Sequence[Node]) -> list[Loop]:
+        """Open loops over the sequential ones of `ranges`, in their order."""
+        loops = [r for r in ranges if axis_of(r) in SEQUENTIAL]
+        return [self._open(r) for r in sorted(loops, key=self._rank.__getitem__)]
+
+    def close_loops(self, loops: list[Loop]) -> None:
+        """Close what `open_loops` opened."""
+        for loop in reversed(loops):
+            self._close(loop)
+
     # --- stores -----------------------------------------------------------------------------------
 
     def _emit_stores(self, stores: list[Node], open_loops: list[Node]) -> None:
@@ -210,7 +198,7 @@ class Linearizer:
         lanes = extent(shape.lane) if shape.lane is not None else 1
         for point in self.points(shape.unroll):
             pointer = self.value(memory, {})
-            where, stride = self._address(at, point, shape.lane)
+            where, stride = self.address(at, point, shape.lane)
             stored = self.spread(self.value(value, point), lanes, self._scopes[-1])
             mask = (
                 [self.spread(self.value(gate[0], point), lanes, self._scopes[-1])] if gate else []
@@ -258,7 +246,7 @@ class Linearizer:
         if node.op is forms.RANGE and axis_of(node) is Axis.UNROLL:
             return self.literal(point[node], index)
         shape = self.shape_of(node)
-        scope = self._scope_of(shape)
+        scope = self.scope_of(shape)
         key = (node, tuple([point[r] for r in shape.unroll]))
         found = scope.values.get(key)
         if found is None:
@@ -297,8 +285,11 @@ class Linearizer:
         if op is forms.PARAM:
             return self.emit(scope, "param", node.dtype, 1, (), node.arg[0])
         if op is forms.STAGE:
-            staged: Value = self._at(scope, lambda: self._stage(node, point))
+            staged: Value = self._at(scope, lambda: fill_stage(self, node, point))
+            self._locals.append(staged)
             return staged
+        if op is forms.DOT:
+            return self._dot(node, point, shape, scope)
         if op is forms.RANGE and axis_of(node) is Axis.LANE:
             return self.emit(scope, "iota", index, extent(node), (), 1)
         if op is forms.VARIABLE:
@@ -334,6 +325,15 @@ class Linearizer:
         ]
         return self.emit(scope, node.op, node.dtype, lanes, tuple(full), node.arg)
 
+    def _dot(self, node: Node, point: Point, shape: Shape, scope: Scope) -> Value:
+        """A product that no loop sums."""
+        assert shape.lane is not None
+        nothing = convert_scalar(0, node.dtype)
+        found = emit_dot(self, node, point, self.literal(nothing, node.dtype, extent(shape.lane)))
+        scope.block.append(found)
+        self._home[found] = scope
+        return found
+
     def _mixed_logic(self, op: Op, args: list[Value], lanes: int, scope: Scope) -> Value:
         """`scalar & vector` as one select: spreading a bool over lanes is slow."""
         scalar, vector = sorted(args, key=lambda arg: arg.lanes)
@@ -364,7 +364,7 @@ class Linearizer:
             return self.literal(value.arg, value.dtype, lanes)
         return self.emit(self._home.get(value, scope), "splat", value.dtype, lanes, (value,))
 
-    def _address(self, at: Node, point: Point, lane: Node | None) -> tuple[Value, int | None]:
+    def address(self, at: Node, point: Point, lane: Node | None) -> tuple[Value, int | None]:
         """Return (scalar index, distance between lanes) or (vector of indices, None).
 
         A scalar index is a base that all points of a tile share, and a constant.
@@ -378,7 +378,7 @@ class Linearizer:
         where = self.value(base, point)
         if offset:
             constant = self.literal(offset, index)
-            scope = self._scope_of(self.shape_of(base))
+            scope = self.scope_of(self.shape_of(base))
             where = self.emit(scope, ops.ADD, index, 1, (where, constant))
         return where, stride
 
@@ -403,7 +403,7 @@ class Linearizer:
         memory, at, *gate = node.src
         lanes = extent(shape.lane) if shape.lane is not None else 1
         pointer = self.value(memory, point)
-        where, stride = self._address(at, point, shape.lane)
+        where, stride = self.address(at, point, shape.lane)
         mask = [self.value(gate[0], point)] if gate else []
         return self.emit(scope, "load", node.dtype, lanes, (pointer, where, *mask), stride)
 
@@ -460,28 +460,6 @@ class Linearizer:
         if found is None:
             found = self._below[node] = {n for n in toposort(node.src) if n.op is forms.REDUCE}
         return found
-
-    # --- staging ----------------------------------------------------------------------------------
-
-    def _stage(self, node: Node, outer: Point) -> Value:
-        """Fill fast memory with a loop nest of its own, and return it."""
-        value, at, *ranges = node.src
-        memory = Value("local", node.dtype, 1, (), node.arg)
-        self._locals.append(memory)
-        loops = sorted((r for r in ranges if axis_of(r) in SEQUENTIAL), key=self._rank.__getitem__)
-        opened = [self._open(r) for r in loops]
-        shape = Shape(value.ranges | at.ranges)
-        lanes = extent(shape.lane) if shape.lane is not None else 1
-        scope = self._scopes[-1]
-        inner = [r for r in shape.unroll if r in ranges]
-        for filled in self.points(inner):
-            point = {**outer, **filled}
-            where, stride = self._address(at, point, shape.lane)
-            stored = self.spread(self.value(value, point), lanes, scope)
-            scope.block.append(Value("store", node.dtype, lanes, (memory, where, stored), stride))
-        for loop in reversed(opened):
-            self._close(loop)
-        return memory
 
 
 def linearize(kernel: Kernel, machine: Machine = COMMON) -> Program:

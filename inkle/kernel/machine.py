@@ -16,6 +16,7 @@ class Machine:
         stage_bytes: size a staged tile may have; about a quarter of the second-level cache.
         masks: whether masked loads and stores are cheap.
         fused: whether there is a fused multiply-add; else sums of products use two instructions.
+        instructions: matrix instructions, rows of `inkle.ir.dot`, that beat multiply-adds.
     """
 
     vector_bytes: int = 64
@@ -24,6 +25,7 @@ class Machine:
     stage_bytes: int = 512 * 1024
     masks: bool = True
     fused: bool = True
+    instructions: frozenset[str] = frozenset()
 
     def lanes(self, itemsize: int) -> int:
         """Return the elements of `itemsize` bytes in one register."""

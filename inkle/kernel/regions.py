@@ -163,6 +163,12 @@ def linear_terms(at: Node) -> list[tuple[int, Node]]:
     return terms
 
 
+def may_overlap(kernel: Kernel) -> bool:
+    """Whether elements may be computed twice: not if a store changes what would be read again."""
+    read = {node.src[0] for node in kernel.nodes() if node.op is forms.LOAD}
+    return all(store.arg is None and store.src[0] not in read for store in kernel.stores)
+
+
 def is_parallel(store: Node, r: Node) -> bool:
     """Whether different values of `r` surely write different elements, all else being arbitrary.
 

@@ -13,10 +13,11 @@ from math import prod
 
 from inkle.ir import forms
 from inkle.ir.loop import Axis, Kernel, axis_of, extent, number_of
-from inkle.ir.node import Node, bound_ranges
+from inkle.ir.node import Node, bound_ranges, toposort
 from inkle.kernel.access import coefficient
 from inkle.kernel.machine import Machine
-from inkle.kernel.regions import Region, bounding, length, regions_of
+from inkle.kernel.regions import Region, bounding, length, may_overlap, regions_of
+from inkle.kernel.tensorize import choose_instruction, tensorize
 from inkle.kernel.transforms import reorder, split, stage
 
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 10)
@@ -147,16 +148,23 @@ def tile_contraction(
     assert region is not None
     if lane is not None and lane not in region.ranges:
         lane = None
-    lanes = _lanes(region, lane, machine)
+    dot = choose_instruction(kernel, region, lane, machine, loops | bounding(kernel))
+    lanes = dot[0].shape[1] if dot is not None else _lanes(region, lane, machine)
     tile = choose_tile(region, lane, lanes, machine, _stored(kernel) - loops - bounding(kernel))
     outer: list[Node] = []
-    overlap = all(store.arg is None for store in kernel.stores)
+    overlap = may_overlap(kernel)
     for r, count in tile.rows:
         if not overlap and length(r) % count:
             continue
         kernel, _, _ = split(kernel, r, count, Axis.LOOP, Axis.UNROLL, "overlap")
     if lane is not None and lanes > 1:
-        kernel, outer = _vectors(kernel, lane, lanes, tile.vectors, overlap=overlap)
+        exact = lane.src[0].op is forms.CONST and length(lane) % (lanes * tile.vectors) == 0
+        full = overlap or exact
+        kernel, outer, lane = _vectors(kernel, lane, lanes, tile.vectors, full=full)
+        if dot is not None and full:
+            row, depth = dot
+            kernel, _, inner = split(kernel, depth, row.shape[2], Axis.LOOP, Axis.LOOP, "peel")
+            kernel = tensorize(kernel, row, lane, inner)
     kernel = _order(kernel, outer)
     return stage_gathers(kernel, machine)
 
@@ -177,16 +185,15 @@ def _lanes(region: Region, lane: Node | None, machine: Machine) -> int:
 
 
 def _vectors(
-    kernel: Kernel, lane: Node, lanes: int, vectors: int, *, overlap: bool
-) -> tuple[Kernel, list[Node]]:
-    """Split the lane range into rounds, vectors and lanes."""
-    width = lanes * vectors
-    if overlap or length(lane) % width == 0:
-        kernel, outer, inner = split(kernel, lane, width, Axis.LOOP, Axis.LOOP, "overlap")
-        kernel, _, _ = split(kernel, inner, lanes, Axis.UNROLL, Axis.LANE)
-        return kernel, [outer] if outer in kernel.order else []
-    kernel, outer, _ = split(kernel, lane, lanes, Axis.LOOP, Axis.LANE, "mask")
-    return kernel, [outer] if outer in kernel.order else []
+    kernel: Kernel, lane: Node, lanes: int, vectors: int, *, full: bool
+) -> tuple[Kernel, list[Node], Node]:
+    """Split the lane range into rounds, vectors and lanes; return the loop of rounds and lanes."""
+    if full:
+        kernel, outer, inner = split(kernel, lane, lanes * vectors, Axis.LOOP, Axis.LOOP, "overlap")
+        kernel, _, inner = split(kernel, inner, lanes, Axis.UNROLL, Axis.LANE)
+    else:
+        kernel, outer, inner = split(kernel, lane, lanes, Axis.LOOP, Axis.LANE, "mask")
+    return kernel, [outer] if outer in kernel.order else [], inner
 
 
 def _order(kernel: Kernel, first: list[Node]) -> Kernel:
@@ -213,22 +220,35 @@ def _worth_staging(kernel: Kernel, region: Region, load: Node, machine: Machine)
     lane = next((r for r in load.ranges if axis_of(r) is Axis.LANE), None)
     if lane is None or load.src[0].op is not forms.PARAM or len(load.src) > 2:
         return []
-    inner = _tile_ranges(kernel, region, load, lane)
+    registers = _registers(region, load)
+    inner = [*_tile_ranges(kernel, region, load, lane, registers), *registers]
     if any(r.src[0].op is not forms.CONST for r in inner):
         return []
     size = prod(extent(r) for r in inner) * load.dtype.itemsize
-    reuse = region.points / max(1, prod(length(r) for r in load.ranges))
+    reuse = region.points / max(1, prod(length(r) for r in load.ranges if r not in registers))
     if size > machine.stage_bytes or reuse < 4:
         return []
-    if coefficient(load.src[1], lane) not in (0, 1):
+    held = prod(extent(r) for r in registers)  # elements side by side in a lane
+    scattered = any(coefficient(load.src[1], r) != 1 for r in registers)
+    if scattered or coefficient(load.src[1], lane) not in (0, held):
         return inner
     steps = [coefficient(load.src[1], r) for r in inner if r in region.bound]
     jumps = any(step is None or step * load.dtype.itemsize >= FAR_BYTES for step in steps)
     return inner if jumps and reuse >= 32 else []
 
 
-def _tile_ranges(kernel: Kernel, region: Region, load: Node, lane: Node) -> list[Node]:
+def _registers(region: Region, load: Node) -> list[Node]:
+    """Return the ranges over the elements that one lane holds for a matrix instruction."""
+    dots = [n for n in toposort(region.node.src[:1]) if n.op is forms.DOT]
+    bound = frozenset().union(*[bound_ranges(n) for n in dots])
+    return [r for r in load.ranges & bound if axis_of(r) is Axis.UNROLL]
+
+
+def _tile_ranges(
+    kernel: Kernel, region: Region, load: Node, lane: Node, registers: list[Node]
+) -> list[Node]:
     """Return what the tile is laid out over: reduced ranges, vectors, lanes innermost."""
     bound = [r for r in kernel.order if r in load.ranges and r in set(bound_ranges(region.node))]
-    unroll = sorted((r for r in load.ranges if axis_of(r) is Axis.UNROLL), key=number_of)
+    copies = [r for r in load.ranges if axis_of(r) is Axis.UNROLL and r not in registers]
+    unroll = sorted(copies, key=number_of)
     return [*bound, *unroll, lane]

@@ -42,9 +42,11 @@ def split(
         The kernel and the two new ranges.
     """
     if r.src[0].op is not forms.CONST:
-        return _split_varying(kernel, r, factor, outer, inner)
+        return _split_varying(
+            kernel, r, factor, outer, inner, "mask" if tail == "mask" else "overlap"
+        )
     n = extent(r)
-    first = _fresh(kernel)
+    first = fresh_number(kernel)
     rest = n % factor
     if rest == 0:
         tail = "exact"
@@ -69,19 +71,19 @@ def split(
 
 
 def _split_varying(
-    kernel: Kernel, r: Node, factor: int, outer: Axis, inner: Axis
+    kernel: Kernel, r: Node, factor: int, outer: Axis, inner: Axis, tail: Tail
 ) -> tuple[Kernel, Node, Node]:
-    """Split a range whose extent varies, but is `factor` at least, with overlapping last tiles."""
-    n, first = r.src[0], _fresh(kernel)
+    """Split a range whose extent varies; for overlapping last tiles it is `factor` at least."""
+    n, first = r.src[0], fresh_number(kernel)
     new_outer = range_(first, (n + (factor - 1)).truncdiv(factor), outer)
     new_inner = range_(first + 1, factor, inner)
-    place = (new_outer * factor).minimum(n - factor) + new_inner
+    start = new_outer * factor
+    place = (start.minimum(n - factor) if tail == "overlap" else start) + new_inner
     note = f"split {_name(r)} by {factor} into {outer.value} {first}, {inner.value} {first + 1}"
-    return (
-        _noted(_replace(kernel, r, place, [new_outer, new_inner]), note + " (overlap)"),
-        new_outer,
-        new_inner,
-    )
+    kernel = _replace(kernel, r, place, [new_outer, new_inner])
+    if tail == "mask":
+        kernel = _mask(kernel, [new_outer, new_inner], place < n)
+    return _noted(kernel, f"{note} ({tail})"), new_outer, new_inner
 
 
 def pad(kernel: Kernel, r: Node, multiple: int) -> tuple[Kernel, Node]:
@@ -92,7 +94,7 @@ def pad(kernel: Kernel, r: Node, multiple: int) -> tuple[Kernel, Node]:
     n = extent(r)
     if n % multiple == 0:
         return kernel, r
-    new = range_(_fresh(kernel), -(-n // multiple) * multiple, axis_of(r))
+    new = range_(fresh_number(kernel), -(-n // multiple) * multiple, axis_of(r))
     kernel = _mask(_replace(kernel, r, new, [new]), [new], new < n)
     return _noted(kernel, f"pad {_name(r)} to {extent(new)} as {number_of(new)}"), new
 
@@ -102,7 +104,7 @@ def bind(kernel: Kernel, r: Node, axis: Axis) -> tuple[Kernel, Node]:
 
     Before: for i in range(8): body(i)     After (LANE): body(<0, 1, ..., 7>)
     """
-    new = range_(_fresh(kernel), r.src[0], axis)
+    new = range_(fresh_number(kernel), r.src[0], axis)
     kernel = _replace(kernel, r, new, [new])
     return _noted(kernel, f"bind {_name(r)} to {axis.value} {number_of(new)}"), new
 
@@ -129,12 +131,14 @@ def stage(kernel: Kernel, value: Node, inner: Sequence[Node]) -> Kernel:
             for k: for j: use(T[k * 64 + j])
 
     The tile is laid out as `inner`, outermost first. Of a load it is a packed, padded or transposed
-    copy; of any other value, a producer fused into its consumer at a loop.
+    copy; of any other value, a producer fused into its consumer at a loop. UNROLL ranges inside the
+    lanes, such as the registers of a matrix instruction, are the elements side by side in a lane.
     """
-    first = _fresh(kernel)
-    lanes = [r for r in inner if axis_of(r) is Axis.LANE]
+    first = fresh_number(kernel)
+    kinds = [axis_of(r) for r in inner]
+    lane = kinds.index(Axis.LANE) if Axis.LANE in kinds else len(inner)
     fresh = [
-        range_(first + i, r.src[0], Axis.LANE if r in lanes else Axis.LOOP)
+        range_(first + i, r.src[0], kinds[i] if i >= lane else Axis.LOOP)
         for i, r in enumerate(inner)
     ]
     sizes = [extent(r) for r in inner]
@@ -157,7 +161,7 @@ def stage(kernel: Kernel, value: Node, inner: Sequence[Node]) -> Kernel:
 # --- how ------------------------------------------------------------------------------------------
 
 
-def _fresh(kernel: Kernel) -> int:
+def fresh_number(kernel: Kernel) -> int:
     """Return a range number that is not in use."""
     used = [number_of(r) for r in kernel.nodes() if r.op is forms.RANGE]
     staged = [n.arg[0] for n in kernel.nodes() if n.op is forms.STAGE]

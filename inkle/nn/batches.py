@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inkle.errors import ShapeError
+from inkle.tensor.arguments import as_int
 
 Array = NDArray[Any]
 
@@ -62,7 +63,7 @@ def batches(
         >>> for image, label in batches((images, labels), 512, shuffle=True, seed=epoch):
         ...     step(image, label)
     """
-    if size < 1:
+    if as_int(size, "size of a batch") < 1:
         raise ShapeError(f"size of a batch must be at least 1, got {size}")
     if not arrays:
         raise ShapeError("batches needs at least one array")

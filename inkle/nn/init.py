@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from inkle.errors import ShapeError
+from inkle.errors import DTypeError, ShapeError
 from inkle.ir.dtype import DType, float32
 from inkle.tensor import Tensor
 from inkle.tensor.arguments import as_int
@@ -53,3 +53,16 @@ def size(value: int, what: str, *, least: int = 0) -> int:
     if number < least:
         raise ShapeError(f"{what} must be at least {least}, got {number}")
     return number
+
+
+def given(x: object, layer: str) -> Tensor:
+    """Return the input of a layer as a tensor; arrays of NumPy become one.
+
+    Raises:
+        DTypeError: if it is neither.
+    """
+    if isinstance(x, Tensor):
+        return x
+    if isinstance(x, np.ndarray):
+        return Tensor(x)
+    raise DTypeError(f"{layer} needs a tensor, got {type(x).__name__}; make one first: Tensor(x)")

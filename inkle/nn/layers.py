@@ -57,6 +57,7 @@ class Linear:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return (..., out_features) for an input of (..., in_features)."""
+        x = init.given(x, "Linear")
         if x.shape[-1:] != (self.in_features,):
             raise ShapeError(
                 f"Linear({self.in_features}, {self.out_features}) needs {self.in_features} values "
@@ -116,7 +117,7 @@ class Conv2d:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return (batch, out_channels, height out, width out); the batch axis may be missing."""
-        return x.conv2d(
+        return init.given(x, "Conv2d").conv2d(
             self.weight,
             self.bias,
             groups=self.groups,
@@ -155,6 +156,7 @@ class Embedding:
 
     def __call__(self, index: Tensor) -> Tensor:
         """Return the rows of `index`, shape (*index.shape, embedding_dim)."""
+        index = init.given(index, "Embedding")
         if not index.dtype.is_integer:
             raise DTypeError(f"Embedding needs integers, got {index.dtype} of shape {index.shape}")
         return self.weight[index]
@@ -174,4 +176,4 @@ class Dropout:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return `x` with elements dropped; outside `inkle.training()` `x` itself."""
-        return x.dropout(self.p)
+        return init.given(x, "Dropout").dropout(self.p)

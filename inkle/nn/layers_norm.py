@@ -56,6 +56,7 @@ class BatchNorm:
         Raises:
             ShapeError: if axis 1 has another length, or a batch has but one value per channel.
         """
+        x = init.given(x, "BatchNorm")
         if x.ndim < 2 or x.shape[1] != self.num_features:
             raise ShapeError(
                 f"BatchNorm({self.num_features}) needs shape (batch, {self.num_features}, ...), "
@@ -117,4 +118,5 @@ class LayerNorm:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return a tensor like `x`, whose last axes are `normalized_shape`."""
+        x = init.given(x, "LayerNorm")
         return x.layer_norm(self.normalized_shape, self.weight, self.bias, self.eps)

@@ -19,6 +19,7 @@ from inkle.ir.dtype import float32, promote
 from inkle.nn import init, pending
 from inkle.nn.state import get_state_dict, load_state_dict
 from inkle.tensor import Tensor, no_grad
+from inkle.tensor.arguments import as_number
 
 
 class Optimizer:
@@ -203,7 +204,7 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(params, lr)
-        self.betas = (_check("beta", betas[0], below=1), _check("beta", betas[1], below=1))
+        self.betas = _check_pair("betas", betas)
         self.eps = _check("eps", eps)
         self.weight_decay = _check("weight_decay", weight_decay)
         self.steps = init.constant((), 0)
@@ -271,6 +272,8 @@ def _one_minus_power(beta: float, steps: Tensor) -> Tensor:
 
 
 def _check_params(params: Iterable[Tensor]) -> list[Tensor]:
+    if isinstance(params, Tensor) or not isinstance(params, Iterable):
+        raise DTypeError(f"parameters must be a list of tensors, got {type(params).__name__}")
     given = list(params)
     for each in given:
         if not isinstance(each, Tensor):
@@ -281,7 +284,15 @@ def _check_params(params: Iterable[Tensor]) -> list[Tensor]:
     return list({id(each): each for each in given}.values())
 
 
-def _check(name: str, value: float, below: float = math.inf) -> float:
-    if not 0 <= value < below:
-        raise OptionError(f"{name} must be at least 0 and below {below:g}, got {value}")
-    return float(value)
+def _check(name: str, value: object, below: float = math.inf) -> float:
+    number = float(value) if isinstance(value, Tensor) else as_number(value, name)
+    if not 0 <= number < below:
+        raise OptionError(f"{name} must be at least 0 and below {below:g}, got {number}")
+    return float(number)
+
+
+def _check_pair(name: str, values: object) -> tuple[float, float]:
+    if not isinstance(values, (tuple, list)) or len(values) != 2:
+        raise OptionError(f"{name} must be two numbers, got {values!r:.60}")
+    first, second = (_check(name.removesuffix("s"), value, below=1) for value in values)
+    return first, second

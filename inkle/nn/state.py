@@ -201,9 +201,7 @@ def load_state_dict(
             of other shapes.
     """
     own = get_state_dict(obj)
-    for name, value in state.items():
-        if not isinstance(value, Tensor):
-            raise DTypeError(f"state {name!r} must be a Tensor, got {type(value).__name__}")
+    _check_tensors(state, "state ")
     shared = [name for name in own if name in state]
     difference = StateDifference(
         tuple(name for name in own if name not in state),
@@ -271,6 +269,14 @@ _TO_DTYPE = {
 _TO_NAME = {dtype: name for name, dtype in _TO_DTYPE.items()}
 
 
+def _check_tensors(state: Mapping[str, Tensor], what: str) -> None:
+    if not isinstance(state, Mapping):
+        raise DTypeError(f"a state is a dict of tensors by name, got {type(state).__name__}")
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise DTypeError(f"{what}{name!r} must be a Tensor, got {type(value).__name__}")
+
+
 def safe_load(path: PathLike) -> dict[str, Tensor]:
     """Return the tensors of a safetensors file: views of the mapped file, nothing is read yet.
 
@@ -311,9 +317,7 @@ def safe_save(
         DataError: if the file cannot be written.
         DTypeError: if something is no tensor.
     """
-    for name, tensor in state.items():
-        if not isinstance(tensor, Tensor):
-            raise DTypeError(f"{name!r} must be a Tensor, got {type(tensor).__name__}")
+    _check_tensors(state, "")
     leaves = _realized_leaves(list(state.values()), "safe_save")
     raw = {
         name: RawTensor(_TO_NAME[leaf.dtype], leaf.shape, _bytes(leaf))

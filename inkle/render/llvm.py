@@ -138,6 +138,8 @@ class LlvmRenderer(LlvmArithmetic, LlvmMemory):
                 return self._new(f"fcmp uno {type_of(first.dtype, first.lanes)} {operands}")
             case "across":
                 return self._across(value)
+            case "dot":
+                return self._dot(value)
             case _:
                 raise RenderError(f"LLVM: no spelling for {value.code}")
 

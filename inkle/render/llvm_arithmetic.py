@@ -10,6 +10,7 @@ from inkle.ir.program import Value
 from inkle.render.llvm_text import LlvmText, type_of_mask, zero
 from inkle.render.llvm_types import (
     COMPARISON,
+    DOT,
     INSTRUCTION,
     INTRINSIC,
     literal,
@@ -50,6 +51,17 @@ class LlvmArithmetic(LlvmText):
         if table is not None and dtype.kind in table:
             return self._new(f"{table[dtype.kind]} {kind} {', '.join(args)}")
         return self._spelled(op, dtype, operand.lanes, args)
+
+    def _dot(self, value: Value) -> str:
+        if value.arg not in DOT:
+            raise RenderError(f"LLVM: no spelling for the instruction {value.arg}")
+        function, kind, is_swapped = DOT[value.arg]
+        sums, *tiles = value.src
+        words = [f"{type_of(each.dtype, each.lanes)} {self._names[each]}" for each in tiles]
+        operands = [(kind, self._new(f"bitcast {each} to {kind}")) for each in words]
+        total = type_of(sums.dtype, sums.lanes)
+        args = [(total, self._names[sums]), *(operands[::-1] if is_swapped else operands)]
+        return self._new(self._call(total, f"@{function}", args))
 
     def _select(self, value: Value, args: list[str]) -> str:
         condition = type_of(value.src[0].dtype, value.src[0].lanes)

@@ -27,16 +27,17 @@ class LlvmMemory(LlvmText):
                 value, self._gather(value, self._pointers(memory, where), gate)
             )
         pointer = self._pointer(memory, self._names[where])
+        is_row = _side_by_side(memory, value.dtype, value.arg)
         if gate and gate[0].lanes == 1:  # one condition for all lanes: read zeros instead
             condition = self._names[gate[0]]
-            if value.arg in (0, 1) or value.lanes == 1:
+            if value.arg == 0 or is_row or value.lanes == 1:
                 pointer = self._new(f"select i1 {condition}, ptr {pointer}, ptr @zeros")
                 gate = []
         kind = memory_type(value.dtype, value.lanes)
-        align = value.dtype.itemsize
-        if value.lanes == 1 or (value.arg == 1 and not gate):
+        align = memory.dtype.itemsize
+        if value.lanes == 1 or (is_row and not gate):
             return self._from_memory(value, self._new(f"load {kind}, ptr {pointer}, align {align}"))
-        if value.arg == 1:
+        if is_row:
             mask = [
                 ("ptr", pointer),
                 ("i32", str(align)),
@@ -45,10 +46,10 @@ class LlvmMemory(LlvmText):
             ]
             function = f"@llvm.masked.load.{suffix(value.dtype, value.lanes, memory=True)}.p0"
             return self._from_memory(value, self._new(self._call(kind, function, mask)))
-        if value.arg in (-1, 2) and not gate:
+        if value.arg in (-1, 2) and not gate and value.dtype is memory.dtype:
             return self._from_memory(value, self._strided(value, pointer))
         offsets = ", ".join(f"i64 {i * value.arg}" for i in range(value.lanes))
-        element = memory_type(value.dtype, 1)
+        element = memory_type(memory.dtype, 1)
         pointers = self._new(
             f"getelementptr inbounds {element}, ptr {pointer}, <{value.lanes} x i64> <{offsets}>"
         )
@@ -97,7 +98,7 @@ class LlvmMemory(LlvmText):
         mask = self._mask(gate[0] if gate else None, lanes)
         args = [
             (f"<{lanes} x ptr>", pointers),
-            ("i32", str(value.dtype.itemsize)),
+            ("i32", str(value.src[0].dtype.itemsize)),
             mask,
             (kind, "zeroinitializer"),
         ]
@@ -117,7 +118,8 @@ class LlvmMemory(LlvmText):
         kind, name = memory_type(dtype, lanes), self._names[stored]
         if dtype.kind is Kind.BOOL:
             name = self._new(f"zext {type_of(dtype, lanes)} {name} to {kind}")
-        if where.lanes > 1 or (lanes > 1 and value.arg != 1):
+        is_row = lanes == 1 or _side_by_side(memory, dtype, value.arg)
+        if where.lanes > 1 or not is_row:
             self._scatter(value, kind, name, gate)
             return ""
         pointer = self._pointer(memory, self._names[where])
@@ -133,7 +135,7 @@ class LlvmMemory(LlvmText):
             function = f"@llvm.masked.store.{suffix(dtype, lanes, memory=True)}.p0"
             self._out(self._call("void", function, args))
         else:
-            self._out(f"store {kind} {name}, ptr {pointer}, align {dtype.itemsize}")
+            self._out(f"store {kind} {name}, ptr {pointer}, align {memory.dtype.itemsize}")
         return ""
 
     def _conditional_store(
@@ -168,3 +170,8 @@ class LlvmMemory(LlvmText):
         ]
         function = f"@llvm.masked.scatter.{suffix(stored.dtype, lanes, memory=True)}.v{lanes}p0"
         self._out(self._call("void", function, args))
+
+
+def _side_by_side(memory: Value, dtype: DType, step: int | None) -> bool:
+    """Whether lanes of `dtype`, perhaps words of several elements, lie one after the other."""
+    return step is not None and step * memory.dtype.itemsize == dtype.itemsize

@@ -47,6 +47,14 @@ INTRINSIC: dict[Op, str] = {
     ops.SQRT: "sqrt",
     ops.FMA: "fma",
 }
+# Matrix instructions: intrinsic, type of A and B, and whether it takes B first.
+DOT = {
+    "vpdpbusd": ("llvm.x86.avx512.vpdpbusd.512", "<64 x i8>", False),
+    "vpdpbusd_swapped": ("llvm.x86.avx512.vpdpbusd.512", "<64 x i8>", True),
+    "vpdpbusd_8": ("llvm.x86.avx512.vpdpbusd.256", "<32 x i8>", False),
+    "vpdpbusd_8_swapped": ("llvm.x86.avx512.vpdpbusd.256", "<32 x i8>", True),
+    "vdpbf16ps": ("llvm.x86.avx512bf16.dpbf16ps.512", "<32 x bfloat>", False),
+}
 COMPARISON: dict[Op, dict[Kind, str]] = {
     ops.LESS: {Kind.FLOAT: "fcmp olt", Kind.INT: "icmp slt", Kind.UINT: "icmp ult"},
     ops.LESS_EQUAL: {Kind.FLOAT: "fcmp ole", Kind.INT: "icmp sle", Kind.UINT: "icmp ule"},

@@ -5,6 +5,9 @@ remainder, a product of variables. Equal expressions get equal sums as long as t
 equal, so that adding, subtracting and comparing sums needs no rules. `node` writes a sum back in
 one canonical order: first what depends on no range, then by the innermost range, positive terms
 before negative ones, the constant last.
+
+This is the index algebra of every pass: rules bring sums to normal forms, `rules.index_division`
+divides them, the scheduler plans loops with them. Sums are values: they serve as dictionary keys.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from zlib import crc32
 
 from inkle.ir import forms, ops
 from inkle.ir.dtype import index
-from inkle.ir.node import Node, const, intern, toposort
+from inkle.ir.node import NO_RANGES, Node, const, intern, toposort
 from inkle.ir.op import Op
 
 Direction = frozenset[tuple[Node, int]]
@@ -32,11 +35,33 @@ class Affine:
         constant: what is added to them.
     """
 
-    __slots__ = ("constant", "terms")
+    __slots__ = ("_hash", "constant", "terms")
 
     def __init__(self, terms: dict[Node, int], constant: int) -> None:
         self.terms = terms
         self.constant = constant
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Affine):
+            return NotImplemented
+        return self.constant == other.constant and self.terms == other.terms
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:  # most are never asked
+            self._hash: int = hash((frozenset(self.terms.items()), self.constant))
+            return self._hash
+
+    def __repr__(self) -> str:
+        return " + ".join(
+            [*[f"{k}*{atom!r}" for atom, k in self.terms.items()], str(self.constant)]
+        )
+
+    @property
+    def ranges(self) -> frozenset[Node]:
+        """The ranges it depends on."""
+        return NO_RANGES.union(*[atom.ranges for atom in self.terms])
 
     def plus(self, other: Affine, factor: int = 1) -> Affine:
         """Return self + factor * other."""
@@ -50,7 +75,9 @@ class Affine:
         return Affine(terms, self.constant + other.constant * factor)
 
     def scaled(self, factor: int) -> Affine:
-        """Return factor * self; `factor` is not 0."""
+        """Return factor * self."""
+        if not factor or factor == 1:
+            return self if factor else ZERO
         return Affine({a: k * factor for a, k in self.terms.items()}, self.constant * factor)
 
     def shifted(self, by: int) -> Affine:
@@ -106,6 +133,26 @@ class Affine:
         return _index(ops.ADD, total, const(constant, index)) if constant else total
 
 
+ZERO = Affine({}, 0)
+
+
+def single(atom: Node) -> Affine:
+    """Return the sum that is `atom`."""
+    return Affine({atom: 1}, 0)
+
+
+def total_of(parts: Iterable[tuple[Affine, int]], constant: int = 0) -> Affine:
+    """Return constant + factor * sum + ..., for every (sum, factor) of `parts`."""
+    terms: dict[Node, int] = {}
+    for each, factor in parts:
+        constant += each.constant * factor
+        for atom, k in each.terms.items():
+            terms[atom] = terms.get(atom, 0) + k * factor
+    if 0 in terms.values():
+        terms = {atom: k for atom, k in terms.items() if k}
+    return Affine(terms, constant)
+
+
 def _index(op: Op, a: Node, b: Node) -> Node:
     return intern(op, index, (a, b), None, ())
 
@@ -156,7 +203,7 @@ def _factors(node: Node) -> list[Node]:
 
 def in_order(terms: Iterable[tuple[Node, int]]) -> list[tuple[Node, int]]:
     """Return terms sorted by their innermost ranges, then by what they look like."""
-    keyed = [(_depth(atom), i, atom, k) for i, (atom, k) in enumerate(terms)]
+    keyed = [(depth(atom), i, atom, k) for i, (atom, k) in enumerate(terms)]
     if len({key[0] for key in keyed}) == len(keyed):
         keyed.sort()
         return [(atom, k) for _, _, atom, k in keyed]
@@ -165,7 +212,8 @@ def in_order(terms: Iterable[tuple[Node, int]]) -> list[tuple[Node, int]]:
     return [(each[4], each[5]) for each in ties]
 
 
-def _depth(atom: Node) -> tuple[int, ...]:
+def depth(atom: Node) -> tuple[int, ...]:
+    """Return the numbers of the ranges that `atom` depends on, innermost first."""
     if atom.op is forms.RANGE:
         return (atom.arg[0],)
     return tuple(sorted([r.arg[0] for r in atom.ranges], reverse=True))

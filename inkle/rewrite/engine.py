@@ -27,7 +27,6 @@ from inkle.rewrite.rule import AnyRule, FunctionRule
 
 _FREE = 10_000  # rewrites in one call before the size of the graph is asked for
 _PER_NODE = 100  # rewrites allowed per node of the graph
-_BUSY = object()  # mark of a node whose replacement is being rewritten
 _EVERYWHERE = Known()
 _local = threading.local()
 NestOf = Callable[[Node], object]

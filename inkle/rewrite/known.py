@@ -63,12 +63,17 @@ class Known:
         """Return the bounds of a sum."""
         low: int | None = total.constant
         high: int | None = total.constant
+        least: int | None
+        most: int | None
         for atom, k in total.terms.items():
-            first, second = self.bounds(atom)
+            if atom.op is forms.RANGE and atom.src[0].op is forms.CONST and not self.facts:
+                least, most = 0, atom.src[0].arg - 1  # a shortcut: most atoms are such loops
+            else:
+                least, most = self.bounds(atom)
             if k < 0:
-                first, second = second, first
-            low = None if low is None or first is None else low + first * k
-            high = None if high is None or second is None else high + second * k
+                least, most = most, least
+            low = None if low is None or least is None else low + least * k
+            high = None if high is None or most is None else high + most * k
         for terms, limits in self._sums:
             rest = _remove(total, terms)
             if rest is not None:

@@ -71,7 +71,11 @@ class Rule:
     def matchers(self, operand: DType) -> list[Matcher]:
         """Return functions that apply the rule to nodes whose last source is of dtype `operand`."""
         found = []
-        for dtype in self.dtypes():
+        dtypes = self.dtypes()
+        if all(operand_dtype(self.sides(each).left) is each for each in dtypes[-2:]):
+            # what holds for two holds for all: no need to write the rule out for the others
+            dtypes = (operand,) if operand in dtypes else ()
+        for dtype in dtypes:
             sides = self.sides(dtype)
             if operand_dtype(sides.left) is operand:
                 found += compile_rule(sides.left, sides.right, sides.condition, self.name)

@@ -7,19 +7,19 @@ is asked for, never before. Nothing here knows about any backend but its name.
 from __future__ import annotations
 
 import importlib
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from inkle.errors import DeviceError
+from inkle.runtime.locks import fork_safe_lock
 
 # Device name -> module with a function `open_backend() -> Device`. A new backend is one row.
 BACKENDS: Mapping[str, str] = {"CPU": "inkle.runtime.cpu.device"}
 
 _open: dict[str, Device] = {}
-_lock = threading.Lock()
+_lock = fork_safe_lock()
 
 
 def open_device(name: str) -> Device:
@@ -144,6 +144,14 @@ class Device(ABC):
         Raises:
             MemoryFailure: if there is no room, even after giving cached memory back.
         """
+
+    def allocate_all(self, sizes_bytes: Sequence[int]) -> Sequence[Buffer]:
+        """Return several buffers, as `allocate` does; backends may do it quicker.
+
+        Raises:
+            MemoryFailure: if there is no room for all of them.
+        """
+        return [self.allocate(each) for each in sizes_bytes]
 
     @abstractmethod
     def compile(self, source: str, name: str) -> Program:

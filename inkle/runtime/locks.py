@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from types import TracebackType
+import weakref
 
 
 def fork_safe_lock() -> threading.RLock:
@@ -21,28 +21,28 @@ def fork_safe_lock() -> threading.RLock:
     return lock
 
 
-class ProcessLock:
-    """A re-entrant lock for objects that come and go: a forked child finds it free.
+class Locked:
+    """An object with a lock of its own, which a forked child finds free.
 
-    What it guards must not be harmed by a job that another thread was in the middle of.
+    What the lock guards must not be harmed by a job that another thread of the parent was in the
+    middle of.
+
+    Attributes:
+        lock: re-entrant.
     """
 
-    __slots__ = ("_lock", "_process")
-
     def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._process = os.getpid()
+        self.lock = threading.RLock()
+        _locked.add(self)
 
-    def __enter__(self) -> None:
-        if self._process != os.getpid():
-            self._lock = threading.RLock()
-            self._process = os.getpid()
-        self._lock.acquire()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._lock.release()
+_locked: weakref.WeakSet[Locked] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    for each in list(_locked):
+        each.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)

@@ -8,9 +8,11 @@ passes, one module each:
     siblings                      kernels over the same loops and data become one
     arrange, fold, build          loops merged, split, ordered; kernels in canonical form
     memory                        order of launches, reuse of temporaries
+    donate                        outputs that take the place of inputs, if the engine asks for it
 """
 
 from inkle.schedule.cost import Facts
+from inkle.schedule.donate import donate
 from inkle.schedule.plan import Reason, explain, schedule
 
-__all__ = ["Facts", "Reason", "explain", "schedule"]
+__all__ = ["Facts", "Reason", "donate", "explain", "schedule"]

@@ -10,27 +10,18 @@ All of it maps loops to sums of new loops, applied when indices are written out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from inkle.ir import forms
+from inkle.ir.loop import extent, range_
+from inkle.ir.node import Node
+from inkle.rewrite.affine import ZERO, Affine, single, total_of
 from inkle.schedule.fold import Fold, folds_of
-from inkle.schedule.index import (
-    ZERO,
-    Affine,
-    Atoms,
-    Condition,
-    Gate,
-    Loop,
-    Part,
-    add,
-    loops_of,
-    replace,
-    scale,
-    single,
-)
-from inkle.schedule.nest import Demand, Nest
-from inkle.schedule.walk import sources
+from inkle.schedule.index import Condition, Loops, Replacement, division
+from inkle.schedule.nest import Demand, Nest, Store
+from inkle.schedule.walk import computed_in, conditions_of
 
 
 @dataclass(slots=True)
@@ -45,10 +36,10 @@ class Arrangement:
         settled: conditions that always hold, by the choice of loops.
     """
 
-    mapping: dict[Loop, Affine]
-    ranges: dict[Loop, Atoms]
-    order: list[Loop]
-    limits: dict[Loop, Condition]
+    mapping: dict[Node, Affine]
+    ranges: dict[Node, Loops]
+    order: list[Node]
+    limits: dict[Node, Condition]
     settled: set[Condition]
 
 
@@ -65,7 +56,7 @@ class Group(NamedTuple):
     is_reduction: bool
     depth: int
     which: int
-    place: float
+    place: int
 
 
 class Arranger:
@@ -73,42 +64,42 @@ class Arranger:
 
     Args:
         nests: nests of equal extents, to run in one set of loops.
-        demands: their demands, sources first.
+        demands: their demands with what each needs, sources first.
     """
 
-    def __init__(self, nests: Sequence[Nest], demands: Sequence[Demand]) -> None:
+    def __init__(self, nests: Sequence[Nest], demands: dict[Demand, list[Demand]]) -> None:
         self._nests = nests
         self._demands = demands
-        self._mapping: dict[Loop, Affine] = {}
-        self._runs: dict[Loop, Affine] = {}  # like _mapping, without what a fold adds
-        self._groups: dict[Loop, Group] = {}
+        self._mapping: dict[Node, Affine] = {}
+        self._runs: dict[Node, Affine] = {}  # like _mapping, without what a fold adds
+        self._groups: dict[Node, Group] = {}
         self._divided: list[tuple[Affine, int]] = []
-        self._folds: dict[Loop, Fold] = {}
+        self._folds: dict[Node, Fold] = {}
         for demand in demands:
             self._folds.update(folds_of(demand))
+        self._conditions = dict.fromkeys(self._planned_conditions())
 
     def run(self) -> Arrangement:
         """Return the arrangement."""
         loops = [*self._share_outputs(), *self._share_reductions()]
         indices = self._indices()
-        if self._divided:
-            loops = self._split(loops, indices)
-            indices = self._indices()
+        split = self._split(loops)
+        while len(split) > len(loops):  # (i // 4) % 2 splits i at 4, then what is left of it at 2
+            loops, indices = split, self._indices()
+            split = self._split(loops)
         loops = self._merge(loops, indices)
-        final: dict[Loop, Affine] = {}
-        order: list[Loop] = []
-        for number, loop in enumerate(sorted(loops, key=self._groups.__getitem__)):
-            order.append(Loop(number, loop.extent))
-            final[loop] = single(order[-1])
-        mapping = {old: replace(new, final, _same) for old, new in self._mapping.items()}
-        ranges = {loop: loops_of(replace(a, final, _same)) for loop, a in self._runs.items()}
+        loops.sort(key=self._groups.__getitem__)
+        order = [range_(number, extent(loop)) for number, loop in enumerate(loops)]
+        final = Replacement(dict(zip(loops, map(single, order), strict=True)))
+        mapping = {old: final(new) for old, new in self._mapping.items()}
+        ranges = {loop: final(a).ranges for loop, a in self._runs.items()}
         limits = {k: fold.limit for k, fold in self._folds.items() if fold.limit is not None}
         settled = {fold.condition for fold in self._folds.values()}
         return Arrangement(mapping, ranges, order, limits, settled)
 
     # --- share ------------------------------------------------------------------------------------
 
-    def _share_outputs(self) -> list[Loop]:
+    def _share_outputs(self) -> list[Node]:
         first = self._nests[0]
         for nest in self._nests:
             for mine, theirs in zip(nest.loops, first.loops, strict=True):
@@ -124,23 +115,23 @@ class Arranger:
             self._groups[loop] = Group(False, rank, 0, place)
         return list(first.loops)
 
-    def _share_reductions(self) -> list[Loop]:
+    def _share_reductions(self) -> list[Node]:
         """Give reductions of equal extents, at the same place and level, the same loops.
 
         The level counts reductions below; of two on one level, neither needs the other.
         """
         levels: dict[Demand, int] = {}
-        for demand in self._demands:
-            level = max([levels[each] for each in sources(demand)], default=0)
+        for demand, sources in self._demands.items():
+            level = max([levels[each] for each in sources], default=0)
             levels[demand] = level + 1 if demand.loops else level
-        loops: list[Loop] = []
-        depths: dict[Loop, int] = {}
-        found: dict[object, list[Loop]] = {}
+        loops: list[Node] = []
+        depths: dict[Node, int] = {}
+        found: dict[object, list[Node]] = {}
         for demand in reversed(self._demands):  # outer ones before inner ones
             if not demand.loops:
                 continue
-            around = frozenset([self._stands_for(loop) for loop in demand.depends_on()])
-            key = (tuple([loop.extent for loop in demand.loops]), around, levels[demand])
+            around = frozenset([self._stands_for(loop) for loop in demand.depends_on])
+            key = (tuple(map(extent, demand.loops)), around, levels[demand])
             folded = any(loop in self._folds for loop in demand.loops)
             shared = demand.loops if folded else found.setdefault(key, demand.loops)
             for mine, theirs in zip(demand.loops, shared, strict=True):
@@ -153,7 +144,7 @@ class Arranger:
                 loops += self._folded(demand.loops) if folded else demand.loops
         return loops
 
-    def _folded(self, loops: list[Loop]) -> list[Loop]:
+    def _folded(self, loops: list[Node]) -> list[Node]:
         """Let loops that a remainder pins down take only the values that count."""
         out = []
         for loop in loops:
@@ -161,137 +152,131 @@ class Arranger:
             if fold is None:
                 out.append(loop)
                 continue
-            rest = replace(fold.remainder, self._mapping, _same)
-            rounds = -(-loop.extent // fold.step)
+            rounds = -(-extent(loop) // fold.step)
             self._runs[loop] = ZERO
             if rounds > 1:
                 out.append(self._new_loop(rounds, self._groups[loop]))
                 self._runs[loop] = single(out[-1])
-                rest = add(rest, scale(single(out[-1]), fold.step))
-            self._mapping[loop] = rest
+            first = Replacement(self._mapping)(fold.remainder)
+            self._mapping[loop] = first.plus(self._runs[loop], fold.step)
         return out
 
-    def _stands_for(self, loop: Loop) -> Loop:
-        found = self._mapping[loop]
-        atom: Loop = found.terms[0][0] if len(found.terms) == 1 else loop
-        return atom
+    def _stands_for(self, loop: Node) -> Node:
+        found = self._mapping[loop].terms
+        return next(iter(found)) if len(found) == 1 else loop
 
     # --- what the kernel's indices are ------------------------------------------------------------
+
+    def _planned_conditions(self) -> Iterator[Condition]:
+        stores = [store for nest in self._nests for store in nest.stores]
+        users: list[Demand | Store] = [*stores, *self._demands]
+        for user in users:
+            conditions = conditions_of(user)
+            yield from conditions
+            for computed in computed_in(conditions):
+                yield from computed.gate
 
     def _indices(self) -> list[Affine]:
         """Return every index expression of the kernel, in terms of the loops chosen so far."""
         found: dict[Affine, None] = {}
         self._divided = []
-        for nest in self._nests:
-            for store in nest.stores:
-                self._note(store.at, found)
-                self._note_gate(store.gate, found)
-                self._note_gate(store.link.gate, found)
-        for demand in self._demands:
-            if demand.is_loaded or not demand.links:
-                self._note(demand.position(), found)
-                self._note_gate(demand.gate, found)
-            for gate in demand.choices:
-                self._note_gate(gate, found)
-            for link in demand.links:
-                self._note_gate(link.gate, found)
+        replaced = Replacement(self._mapping)
+        for value, modulus in self._conditions:
+            index = replaced(value)
+            self._note(index, found)
+            if modulus:
+                self._divided.append((index, modulus))
         return list(found)
 
-    def _note_gate(self, gate: Gate, found: dict[Affine, None]) -> None:
-        for value, modulus in gate:
-            self._note(value, found)
-            if modulus:
-                self._divided.append((replace(value, self._mapping, _same), modulus))
-
     def _note(self, a: Affine, found: dict[Affine, None]) -> None:
-        self._note_parts(replace(a, self._mapping, _same), found)
-
-    def _note_parts(self, a: Affine, found: dict[Affine, None]) -> None:
         if a in found:
             return
         found[a] = None
-        for atom, _ in a.terms:
-            if type(atom) is Part:
-                self._divided.append((atom.of, atom.by))
-                self._note_parts(atom.of, found)
-            elif type(atom) is not Loop:
-                self._note_gate(atom.gate, found)
+        for atom in a.terms:
+            inside = division(atom)
+            if inside is not None:
+                self._divided.append((inside[0], inside[1]))
+                self._note(inside[0], found)
 
     # --- split ------------------------------------------------------------------------------------
 
-    def _split(self, loops: list[Loop], indices: list[Affine]) -> list[Loop]:
+    def _split(self, loops: list[Node]) -> list[Node]:
         """Split loops at the numbers they are divided by: quotients and remainders vanish."""
-        factors: dict[Loop, set[int]] = {}
+        if not self._divided:
+            return loops
+        factors: dict[Node, set[int]] = {}
         for a, by in self._divided:
-            for loop, k in a.terms:
-                if type(loop) is Loop and by % k == 0:
+            for loop, k in a.terms.items():
+                if loop.op is forms.RANGE and by % k == 0:
                     factors.setdefault(loop, set()).add(by // abs(k))
-        out: list[Loop] = []
-        pieces: dict[Loop, Affine] = {}
+        out: list[Node] = []
+        pieces: dict[Node, Affine] = {}
         for loop in loops:
-            steps = [*_chain(loop.extent, factors.get(loop, set())), 1]
+            whole = extent(loop)
+            steps = [*_chain(whole, factors.get(loop, set())), 1]
             if len(steps) == 1:
                 out.append(loop)
                 continue
-            total, extent, group = ZERO, loop.extent, self._groups[loop]
-            for i, step in enumerate(steps):
-                part = self._new_loop(extent // step, group._replace(place=group.place + i / 16))
-                total = add(total, scale(single(part), step))
-                extent = step
-                out.append(part)
-            pieces[loop] = total
-        for mapping in (self._mapping, self._runs):
-            for old, new in mapping.items():
-                mapping[old] = replace(new, pieces, _same)
+            parts = []
+            for step in steps:
+                out.append(self._new_loop(whole // step, self._groups[loop]))
+                parts.append((single(out[-1]), step))
+                whole = step
+            pieces[loop] = total_of(parts)
+        if pieces:
+            self._replace(Replacement(pieces))
+        for place, loop in enumerate(out):
+            self._groups[loop] = self._groups[loop]._replace(place=place)
         return out
 
-    def _new_loop(self, extent: int, group: Group) -> Loop:
-        loop = Loop(-len(self._groups) - 1, extent)
+    def _replace(self, replacement: Replacement) -> None:
+        for mapping in (self._mapping, self._runs):
+            for old, new in mapping.items():
+                mapping[old] = replacement(new)
+
+    def _new_loop(self, n: int, group: Group) -> Node:
+        loop = range_(-len(self._groups) - 1, n)
         self._groups[loop] = group
         return loop
 
     # --- merge ------------------------------------------------------------------------------------
 
-    def _merge(self, loops: list[Loop], indices: list[Affine]) -> list[Loop]:
+    def _merge(self, loops: list[Node], indices: list[Affine]) -> list[Node]:
         """Join pairs (i, j) that occur only as k*(i*n + j): i becomes 0, and j the joined loop."""
-        uses: dict[Loop, list[tuple[int, int]]] = {loop: [] for loop in loops}
+        uses: dict[Node, list[tuple[int, int]]] = {loop: [] for loop in loops}
         for number, a in enumerate(indices):
-            for atom, k in a.terms:
-                if type(atom) is Loop:
+            for atom, k in a.terms.items():
+                if atom.op is forms.RANGE:
                     uses[atom].append((number, k))
         loops = sorted(loops, key=self._groups.__getitem__)
-        joined: dict[Loop, Affine] = {}
+        joined: dict[Node, Affine] = {}
         pair = _mergeable(loops, uses, self._groups)
         while pair is not None:
             outer, inner = pair
-            one = self._new_loop(outer.extent * inner.extent, self._groups[inner])
+            one = self._new_loop(extent(outer) * extent(inner), self._groups[inner])
             uses[one] = uses[inner]
             joined[outer], joined[inner] = ZERO, single(one)
             loops[loops.index(inner)] = one
             loops.remove(outer)
             pair = _mergeable(loops, uses, self._groups)
-        for mapping in (self._mapping, self._runs) if joined else ():
-            for old, new in mapping.items():
-                while loops_of(new) & joined.keys():
-                    new = replace(new, joined, _same)
-                mapping[old] = new
+        resolved: dict[Node, Affine] = {}
+        for old, new in reversed(joined.items()):  # a joined loop may have been joined again
+            resolved[old] = Replacement(resolved)(new)
+        if joined:
+            self._replace(Replacement(resolved))
         return loops
 
 
 def _mergeable(
-    loops: list[Loop], uses: dict[Loop, list[tuple[int, int]]], groups: dict[Loop, Group]
-) -> tuple[Loop, Loop] | None:
+    loops: list[Node], uses: dict[Node, list[tuple[int, int]]], groups: dict[Node, Group]
+) -> tuple[Node, Node] | None:
     for inner in reversed(loops):
-        wanted = [(number, k * inner.extent) for number, k in uses[inner]]
+        wanted = [(number, k * extent(inner)) for number, k in uses[inner]]
         for outer in loops:
             alike = outer is not inner and groups[outer][:-1] == groups[inner][:-1]
             if alike and uses[outer] == wanted:
                 return outer, inner
     return None
-
-
-def _same(atom: object) -> object:
-    return atom
 
 
 def _chain(extent: int, factors: set[int]) -> list[int]:

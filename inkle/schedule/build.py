@@ -9,6 +9,7 @@ by itself, masks of masks are one, and a mask between two sums moves inside.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from math import prod
 
 from inkle.errors import InternalError
@@ -16,28 +17,15 @@ from inkle.ir import forms, ops, tensor
 from inkle.ir import loop as loops
 from inkle.ir.dtype import bool_, index
 from inkle.ir.loop import Kernel
-from inkle.ir.node import Node, const, elementwise, intern, toposort
+from inkle.ir.node import Node, const, elementwise, intern
 from inkle.ir.op import Op
-from inkle.rewrite.affine import Affine as Sum
-from inkle.rewrite.known import Known
+from inkle.rewrite.affine import Affine, affine_of
 from inkle.rules import index_compare
 from inkle.schedule.arrange import Arranger
 from inkle.schedule.gate import joined, simplified
-from inkle.schedule.index import (
-    Affine,
-    Computed,
-    Condition,
-    Gate,
-    Loop,
-    Part,
-    is_within,
-    loops_of,
-    replace,
-)
+from inkle.schedule.index import KNOWN, Computed, Condition, Gate, Replacement, is_within
 from inkle.schedule.nest import Demand, Link, Nest, Storage, Store
 from inkle.schedule.walk import post_order
-
-KNOWN = Known()
 
 
 class Builder:
@@ -47,13 +35,8 @@ class Builder:
         self._storage = storage
         self._demands = post_order(nests)
         arrangement = Arranger(nests, self._demands).run()
-        self._mapping = arrangement.mapping
-        self._runs = arrangement.ranges
-        self._limits = arrangement.limits
-        self._settled = arrangement.settled
-        self._ranges = {
-            loop: loops.range_(number, loop.extent) for number, loop in enumerate(arrangement.order)
-        }
+        self._arrangement = arrangement
+        self._final = Replacement(arrangement.mapping, self._computed)
         self._stores = [store for nest in nests for store in nest.stores]
         self._values: dict[Demand, Node] = {}
         self._indices: dict[Affine, Node] = {}
@@ -69,9 +52,8 @@ class Builder:
             self._param(self._storage[store.node])
         for demand in self._demands:
             self._values[demand] = self._value(demand)
-        nodes = [self._store(store) for store in stores]
-        used = set(toposort(nodes))
-        return Kernel(tuple(nodes), tuple([r for r in self._ranges.values() if r in used]))
+        kernel = Kernel(tuple([self._store(store) for store in stores]), ())
+        return replace(kernel, order=tuple(kernel.ranges()))
 
     def nodes(self) -> list[Node]:
         """Return the tensor-form nodes that the kernel computes, sources first."""
@@ -79,7 +61,7 @@ class Builder:
 
     def _first_use(self, store: Store) -> int:
         target = store.link.target
-        return self._demands.index(target) if isinstance(target, Demand) else -1
+        return list(self._demands).index(target) if isinstance(target, Demand) else -1
 
     def _param(self, storage: Storage) -> Node:
         found = self.memory.get(storage)
@@ -105,7 +87,7 @@ class Builder:
         if op is forms.CONST or op is forms.VARIABLE:
             return node
         if op is forms.ARANGE:
-            return self._index(demand.position()).cast(node.dtype)
+            return self._index(demand.position).cast(node.dtype)
         if op is forms.REDUCE and demand.loops:
             return self._reduce(demand)
         if op is forms.CAT:
@@ -116,21 +98,20 @@ class Builder:
 
     def _load(self, demand: Demand) -> Node:
         memory = self._param(self._storage[demand.node])
-        position = demand.position()
+        position = demand.position
         at = self._index(position)
-        gate = joined(demand.gate, self._limits_of(loops_of(position)))
+        gate = joined(demand.gate, self._limits_of(position.ranges))
         if not gate or is_within(self._final(position), self._storage[demand.node].size):
             return loops.load(memory, at)
         load = loops.load(memory, at, self._gate(gate))
         self._gated[load] = frozenset(gate)
         return load
 
-    def _limits_of(self, around: Iterable[Loop]) -> Gate:
+    def _limits_of(self, around: Iterable[Node]) -> Gate:
         """Return the conditions that keep planned loops within their extents."""
-        if not self._limits:
-            return ()
-        limited = sorted([loop for loop in around if loop in self._limits], key=_order)
-        return joined((), tuple([self._limits[loop] for loop in limited]))
+        limits = self._arrangement.limits
+        limited = sorted([loop for loop in around if loop in limits], key=loops.number_of)
+        return tuple([limits[loop] for loop in limited])
 
     def _linked(self, link: Link) -> Node:
         target = link.target
@@ -156,8 +137,8 @@ class Builder:
         op: Op = demand.node.arg[0]
         gate, target = demand.links[0]
         value = self._linked(Link(joined(gate, self._limits_of(demand.loops)), target))
-        final = frozenset().union(*[self._runs[loop] for loop in demand.loops])
-        return _combined(op, value, self._ranges_of(final))
+        runs = [self._arrangement.ranges[loop] for loop in demand.loops]
+        return _combined(op, value, sorted(frozenset().union(*runs), key=loops.number_of))
 
     def _chosen(self, demand: Demand) -> Node:
         """Return the parts of a CAT, each under its condition, the last one for all the rest."""
@@ -177,43 +158,26 @@ class Builder:
             value = self._repeated(store.combine, value, store.loops, used)
         return loops.store(memory, at, value, gate, store.combine)
 
-    def _repeated(self, op: Op, value: Node, around: Sequence[Loop], used: frozenset[Node]) -> Node:
+    def _repeated(self, op: Op, value: Node, around: Sequence[Node], used: frozenset[Node]) -> Node:
         """Combine a value with itself as often as loops repeat it that nothing depends on."""
-        final = frozenset().union(*[loops_of(self._mapping[loop]) for loop in around])
-        return _combined(op, value, [r for r in self._ranges_of(final) if r not in used])
-
-    def _ranges_of(self, final: Iterable[Loop]) -> list[Node]:
-        return sorted([self._ranges[loop] for loop in final], key=loops.number_of)
+        final = frozenset().union(*[self._arrangement.mapping[loop].ranges for loop in around])
+        return _combined(op, value, sorted(final - used, key=loops.number_of))
 
     # --- indices and gates ------------------------------------------------------------------------
 
     def _index(self, a: Affine) -> Node:
         found = self._indices.get(a)
         if found is None:
-            found = self._indices[a] = self._sum(self._final(a)).node()
+            found = self._indices[a] = self._final(a).node()
         return found
 
-    def _final(self, a: Affine) -> Affine:
-        """Return an index in terms of the kernel's own loops."""
-        return replace(a, self._mapping, _same)
-
-    def _sum(self, a: Affine) -> Sum:
-        total = Sum({}, a.offset)
-        for atom, k in a.terms:  # different atoms may turn out to be one value
-            total = total.plus(Sum({self._atom(atom): k}, 0))
-        return total
-
-    def _atom(self, atom: object) -> Node:
-        if isinstance(atom, Loop):
-            return self._ranges[atom]
-        if isinstance(atom, Part):
-            of, by = self._sum(atom.of).node(), const(atom.by, index)
-            return of % by if atom.kind == "remainder" else of // by
-        assert isinstance(atom, Computed)
-        value = self._linked(Link(atom.gate, atom.demand)).cast(index)
-        if _may_be_negative(atom):
-            value = (value < 0).where(value + atom.length, value)
-        return value
+    def _computed(self, at: Computed) -> Affine:
+        """Return a coordinate that is read from memory, in terms of the kernel's own loops."""
+        value = self._linked(Link(at.gate, at.demand)).cast(index)
+        dtype = at.demand.node.dtype
+        if not dtype.bits or dtype.limits()[0] < 0:
+            value = (value < 0).where(value + at.length, value)
+        return affine_of(value)
 
     def _gate(self, gate: Gate) -> Node | None:
         if not gate:
@@ -225,7 +189,7 @@ class Builder:
     def _conjunction(self, gate: Gate) -> Node | None:
         total: Node | None = None
         for condition in gate:
-            if condition in self._settled:
+            if condition in self._arrangement.settled:
                 continue
             value, modulus = condition
             holds = simplified(Condition(self._final(value), modulus))
@@ -236,25 +200,12 @@ class Builder:
         return total
 
     def _condition(self, condition: Condition) -> Node:
-        node = self._sum(condition.value).node()
+        node = condition.value.node()
         if condition.modulus is None:
             return index_compare.less(const(-1, index), node, KNOWN)
         if condition.modulus:
             node = node % const(condition.modulus, index)
         return index_compare.equal(node, const(0, index), KNOWN)
-
-
-def _order(loop: Loop) -> tuple[int, int]:
-    return loop.order
-
-
-def _same(atom: object) -> object:
-    return atom
-
-
-def _may_be_negative(atom: Computed) -> bool:
-    dtype = atom.demand.node.dtype
-    return not dtype.bits or bool(dtype.limits()[0] < 0)
 
 
 def _combined(op: Op, value: Node, ranges: list[Node]) -> Node:

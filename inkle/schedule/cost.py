@@ -74,10 +74,6 @@ class Work(NamedTuple):
     leaves: frozenset[Node]
     bytes: int
 
-    def bytes_each(self, size: int) -> float:
-        """Return the bytes read per element of a node of `size` elements."""
-        return self.bytes / max(1, size)
-
 
 NO_WORK = Work(0.0, frozenset(), 0)
 
@@ -145,7 +141,7 @@ def work_here(node: Node, found: dict[Node, Work]) -> Work:
 
 def _joined(flops: float, works: list[Work]) -> Work:
     """Return the work of an operation on distinct sources; a leaf that both read is read once."""
-    works = [work for i, work in enumerate(works) if work not in works[:i]]
+    works = list(dict.fromkeys(works))
     flops = min(LIMIT, flops + sum([work.flops for work in works]))
     if len(works) == 1:
         return works[0]._replace(flops=flops)
@@ -220,7 +216,6 @@ def varying_axes(order: Sequence[Node]) -> Varying:
 def _varying(node: Node, varying: Varying) -> frozenset[int]:
     """Return the axes along which a node may vary."""
     shape, op = node.shape, node.op
-    axes = frozenset([axis for axis, n in enumerate(shape) if n != 1])
     if op is forms.CONST:
         return frozenset()
     if op.is_elementwise:
@@ -238,7 +233,7 @@ def _varying(node: Node, varying: Varying) -> frozenset[int]:
         return inner | {by} if axis in inner else inner
     if op is forms.RESHAPE:
         return _varying_reshaped(node, varying[node.src[0]])
-    return axes
+    return frozenset([axis for axis, n in enumerate(shape) if n != 1])
 
 
 def _varying_reshaped(node: Node, inner: frozenset[int]) -> frozenset[int]:

@@ -15,17 +15,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from inkle.ir import forms, ops
-from inkle.schedule.index import (
-    Affine,
-    Condition,
-    Gate,
-    Loop,
-    divide,
-    number,
-    scale,
-    single,
-    subtract,
-)
+from inkle.ir.loop import extent
+from inkle.ir.node import Node
+from inkle.rewrite.affine import Affine
+from inkle.schedule.index import Condition, Gate, divide
 from inkle.schedule.nest import Demand
 
 
@@ -45,14 +38,14 @@ class Fold(NamedTuple):
     limit: Condition | None
 
 
-def folds_of(demand: Demand) -> dict[Loop, Fold]:
+def folds_of(demand: Demand) -> dict[Node, Fold]:
     """Return what the gates around the body of a sum say about its loops."""
-    found: dict[Loop, Fold] = {}
+    found: dict[Node, Fold] = {}
     if not demand.loops or demand.node.arg[0] is not ops.ADD:
         return found
     for condition in _gates(demand):
         if condition.modulus:
-            for loop, k in condition.value.terms:
+            for loop, k in condition.value.ordered():
                 if loop in demand.loops and loop not in found and abs(k) == 1:
                     fold = _fold(condition, condition.modulus, loop, k, found)
                     if fold is not None:
@@ -74,16 +67,16 @@ def _gates(demand: Demand) -> Gate:
 
 
 def _fold(
-    condition: Condition, step: int, loop: Loop, k: int, found: dict[Loop, Fold]
+    condition: Condition, step: int, loop: Node, k: int, found: dict[Node, Fold]
 ) -> Fold | None:
     """Solve k * loop + others = 0 modulo step: loop is -k * others."""
-    others = subtract(condition.value, scale(single(loop), k))
-    for atom, factor in others.terms:
+    others = condition.value.without(loop)
+    for atom, factor in others.terms.items():
         if factor % step == 0:
             continue
         # Only loops that split evenly: a remainder that stays would cost more than the gate.
-        if type(atom) is not Loop or atom.extent % step or atom in found or abs(factor) != 1:
+        if atom.op is not forms.RANGE or extent(atom) % step or atom in found or abs(factor) != 1:
             return None
-    remainder = divide(scale(others, -k), step)[1]
-    last = Condition(subtract(number(loop.extent - 1), single(loop)))
-    return Fold(step, remainder, condition, last if loop.extent % step else None)
+    remainder = divide(others.scaled(-k), step)[1]
+    last = Condition(Affine({loop: -1}, extent(loop) - 1))
+    return Fold(step, remainder, condition, last if extent(loop) % step else None)

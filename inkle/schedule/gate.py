@@ -10,33 +10,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from inkle.schedule.index import (
-    NONE,
-    Affine,
-    Condition,
-    Gate,
-    bounds,
-    is_within,
-    loops_of,
-    number,
-    shift,
-    subtract,
-)
+from inkle.rewrite.affine import Affine, depth
+from inkle.schedule.index import Condition, Gate, depth_of, is_exact, is_within, limits
 
 
 def simplified(condition: Condition) -> bool | Condition:
     """Return whether a condition is certainly true or false, or the condition, made simpler."""
     value, modulus = condition
-    low, high = bounds(value)
+    low, high = limits(value)
     if modulus is None:
         return True if low >= 0 else False if high < 0 else condition
     if modulus:
-        terms = tuple([term for term in value.terms if term[1] % modulus])
-        value = Affine(value.offset % modulus, terms)
-        low, high = bounds(value)
+        terms = {atom: k for atom, k in value.terms.items() if k % modulus}
+        value = Affine(terms, value.constant % modulus)
+        low, high = limits(value)
         first, last = -(-low // modulus), high // modulus
         if first == last:
-            return simplified(Condition(shift(value, -first * modulus), 0))
+            return simplified(Condition(value.shifted(-first * modulus), 0))
         return False if first > last else Condition(value, modulus)
     if low == high == 0:
         return True
@@ -51,9 +41,9 @@ def joined(gate: Gate, more: Gate) -> Gate:
     for condition in (*gate, *more):
         value, modulus = condition
         if modulus is None:
-            key = value.terms
+            key = frozenset(value.terms.items())
             known = found.get(key)
-            if known is not None and known.value.offset <= value.offset:
+            if known is not None and known.value.constant <= value.constant:
                 continue
             found[key] = condition
         else:
@@ -62,13 +52,10 @@ def joined(gate: Gate, more: Gate) -> Gate:
 
 
 def _condition_order(condition: Condition) -> Any:
-    terms = condition.value.terms
-    return (
-        [atom.order for atom, _ in reversed(terms)],
-        [k for _, k in terms],
-        condition.value.offset,
-        -1 if condition.modulus is None else condition.modulus,
-    )
+    value, modulus = condition
+    terms = sorted([(depth(atom), k) for atom, k in value.terms.items()], reverse=True)
+    places, factors = [place for place, _ in terms], [k for _, k in reversed(terms)]
+    return depth_of(value), places, factors, value.constant, -1 if modulus is None else modulus
 
 
 def needed(gate: Gate, index: tuple[Affine, ...], shape: tuple[int, ...]) -> Gate:
@@ -83,28 +70,24 @@ def needed(gate: Gate, index: tuple[Affine, ...], shape: tuple[int, ...]) -> Gat
     doubtful = [
         each
         for each, n in zip(index, shape, strict=True)
-        if not is_within(each, n) or any(atom.is_exact for atom, _ in each.terms)
+        if not is_within(each, n) or is_exact(each)
     ]
     if not doubtful:
         return ()
-    linked = NONE.union(*[loops_of(each) for each in doubtful])
-    rest, kept = list(gate), set[Condition]()
-    grown = True
-    while grown:
-        grown = False
-        for condition in list(rest):
-            loops = loops_of(condition.value)
-            if not loops or loops & linked:
-                linked = linked | loops
-                kept.add(condition)
-                rest.remove(condition)
-                grown = True
-    return tuple([condition for condition in gate if condition in kept])
+    linked = frozenset().union(*[each.ranges for each in doubtful])
+    kept: list[Condition] = []
+    grows = True
+    while grows:
+        before = len(kept)
+        kept = [each for each in gate if not each.value.ranges or each.value.ranges & linked]
+        linked = linked.union(*[each.value.ranges for each in kept])
+        grows = len(kept) > before
+    return tuple(kept)
 
 
 def within(i: Affine, n: int) -> Gate | None:
     """Return the conditions for 0 <= i < n that are not certain; None if it never holds."""
-    return all_of([Condition(i), Condition(subtract(number(n - 1), i))])
+    return all_of([Condition(i), Condition(i.scaled(-1).shifted(n - 1))])
 
 
 def all_of(conditions: Sequence[Condition]) -> Gate | None:

@@ -1,135 +1,32 @@
-"""Index expressions while a kernel is being planned: sums of multiples of atoms, as plain values.
+"""Index expressions while a kernel is being planned: sums, and what planning adds to them.
 
-An `Affine` is offset + c1*atom1 + c2*atom2 + ..., with atoms in one order, so equal expressions are
-equal values: they serve as dictionary keys, and adding, scaling and dividing them needs no
-rewriting. Atoms are loops, quotients and remainders that do not divide out, and values read from
-memory. They become graph nodes only when a kernel is finished (`build`), after loops were merged
-and split.
+An index is an `Affine`: a sum of multiples of loops, of quotients and of remainders, in the normal
+form of the rules. Loops are RANGE nodes with numbers of their own; they become those of the kernel
+when it is finished, after loops were merged and split. Two kinds of atoms exist until then only,
+as leaves that stand for what will be known later:
 
-All division here is exact integer arithmetic: `floor(a / n)` and `a - n * floor(a / n)`.
+    Exact      a quotient without remainder, where a gate says so
+    Computed   a coordinate that is read from memory
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
-from math import gcd
-from operator import itemgetter
 from typing import Any, NamedTuple
 
-Atoms = frozenset[Any]
-NONE: Atoms = frozenset()
+from inkle.ir import forms, ops
+from inkle.ir.dtype import index
+from inkle.ir.loop import number_of
+from inkle.ir.node import Node, intern
+from inkle.rewrite.affine import Affine, affine_of, single, total_of
+from inkle.rewrite.known import Known
+from inkle.rules.index_division import quotient, remainder
+from inkle.rules.index_sums import normalised
 
-
-class Atom:
-    """A quantity that index expressions are made of.
-
-    Attributes:
-        order: place among the terms of a sum; for people and for canonical sums.
-        low, high: bounds, both included.
-        loops: the loops it depends on.
-        depth: how deep divisions nest; 0 for a loop.
-        is_exact: whether it is what it says only under the gate in force.
-    """
-
-    __slots__ = ("depth", "high", "is_exact", "loops", "low", "order")
-    order: tuple[int, int]
-    low: int
-    high: int
-    loops: Atoms
-    depth: int
-    is_exact: bool
-
-
-class Loop(Atom):
-    """A loop over 0 .. extent - 1 of a kernel that is being planned.
-
-    Attributes:
-        enclosing: the loops around it, outermost first, itself last.
-        points: product of the extents of `enclosing`: how often its body runs.
-        is_contraction: whether its body is the body of a contraction.
-    """
-
-    __slots__ = ("enclosing", "extent", "is_contraction", "points")
-
-    def __init__(self, number: int, extent: int, around: tuple[Loop, ...] = ()) -> None:
-        self.order, self.low, self.high, self.depth = (0, number), 0, extent - 1, 0
-        self.loops = frozenset((self,))
-        self.extent = extent
-        self.enclosing: tuple[Loop, ...] = (*around, self)
-        self.points: int = (around[-1].points if around else 1) * extent
-        self.is_contraction = self.is_exact = False
-
-    def __repr__(self) -> str:
-        return f"i{self.order[1]}"
-
-
-class Part(Atom):
-    """floor(of / by), the remainder of that, or the exact quotient where only multiples matter.
-
-    kind is "quotient", "remainder", or "exact": under a gate that `by` divides `of`.
-    """
-
-    __slots__ = ("by", "hash", "key", "kind", "of")
-
-    def __init__(self, kind: str, of: Affine, by: int) -> None:
-        self.kind, self.of, self.by = kind, of, by
-        self.key = (kind, of, by)
-        self.hash = hash(self.key)  # once: parts nest
-        self.loops = loops_of(of)
-        self.depth = 1 + depth_of(of)
-        self.is_exact = kind == "exact" or any(atom.is_exact for atom, _ in of.terms)
-        low, high = bounds(of)
-        self.low, self.high = (0, by - 1) if kind == "remainder" else (low // by, high // by)
-        self.order = (1 + self.depth, max([loop.order[1] for loop in self.loops], default=0))
-
-    def __eq__(self, other: object) -> bool:
-        if self is other:
-            return True
-        return isinstance(other, Part) and self.hash == other.hash and self.key == other.key
-
-    def __hash__(self) -> int:
-        return self.hash
-
-    def __repr__(self) -> str:
-        return f"({self.of} {'%' if self.kind == 'remainder' else '//'} {self.by})"
-
-
-class Computed(Atom):
-    """A coordinate that is computed from memory; negative ones wrap once around `length`.
-
-    `demand` is what the scheduler plans the value by.
-    """
-
-    __slots__ = ("demand", "gate", "key", "length")
-
-    def __init__(
-        self, demand: Any, gate: Gate, length: int, limits: tuple[int, int], loops: Atoms
-    ) -> None:
-        self.demand, self.gate, self.length, self.loops = demand, gate, length, loops
-        self.key = (demand, gate, length)
-        low, high = limits
-        self.low, self.high = (
-            (low, high) if low >= 0 else (min(0, low + length), max(high, length - 1))
-        )
-        self.depth, self.is_exact = 0, False
-        self.order = (1, max([loop.order[1] for loop in loops], default=0))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Computed) and self.key == other.key
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-
-class Affine(NamedTuple):
-    """offset + sum of coefficient * atom; terms are sorted by atom.order, none is zero."""
-
-    offset: int
-    terms: tuple[tuple[Any, int], ...]
-
-    def __repr__(self) -> str:
-        parts = [f"{atom}" if k == 1 else f"{k}*{atom}" for atom, k in self.terms]
-        return " + ".join([*parts, str(self.offset)] if self.offset or not parts else parts)
+KNOWN = Known()
+FAR = 1 << 80  # stands for no limit: no index that memory could have gets there
+Loops = frozenset[Node]
 
 
 class Condition(NamedTuple):
@@ -143,205 +40,170 @@ class Condition(NamedTuple):
 
 
 Gate = tuple[Condition, ...]  # all of them hold
-ZERO = Affine(0, ())
-_first = itemgetter(0)
 
 
-def number(value: int) -> Affine:
-    """Return a constant index."""
-    return Affine(value, ()) if value else ZERO
+class Exact(NamedTuple):
+    """of / by, where a gate says that `by` divides `of`: times `by`, it is `of` again."""
+
+    of: Affine
+    by: int
 
 
-def single(atom: Atom) -> Affine:
-    """Return the index that is `atom`."""
-    return Affine(0, ((atom, 1),))
+class Computed(NamedTuple):
+    """A coordinate that is computed from memory; negative ones wrap once around `length`.
+
+    Outside `gate`, it is 0. The reference is weak: a node is found by what it holds, so a strong
+    one would keep it, and the whole plan, for ever.
+    """
+
+    reference: weakref.ref[Any]
+    gate: Gate
+    length: int
+
+    @property
+    def demand(self) -> Any:
+        """What the scheduler plans the value by."""
+        demand = self.reference()
+        assert demand is not None, "the nest keeps what its indices are computed from"
+        return demand
+
+    def __repr__(self) -> str:
+        return f"{self.reference()!r} on {self.length}"  # the same in every process
 
 
-def bounds(a: Affine) -> tuple[int, int]:
-    """Return the smallest and largest value that `a` can take, as far as its atoms tell."""
-    low = high = a.offset
-    for atom, k in a.terms:
-        if k > 0:
-            low += k * atom.low
-            high += k * atom.high
-        else:
-            low += k * atom.high
-            high += k * atom.low
-    return low, high
+def leaf(what: Exact | Computed, low: int, high: int, loops: Loops) -> Affine:
+    """Return the index that stands for `what`, which lies within `low` .. `high`."""
+    src = tuple(sorted(loops, key=number_of))
+    return single(intern(forms.VARIABLE, index, src, (what, low, high), ()))
 
 
-def is_within(a: Affine, n: int) -> bool:
-    """Whether 0 <= a < n is certain."""
-    low, high = bounds(a)
-    return low >= 0 and high < n
-
-
-def loops_of(a: Affine) -> Atoms:
-    """Return the loops that `a` depends on."""
-    terms = a.terms
-    if len(terms) == 1:
-        found: Atoms = terms[0][0].loops
-        return found
-    return NONE.union(*[atom.loops for atom, _ in terms]) if terms else NONE
+def division(atom: Node) -> tuple[Affine, int] | None:
+    """Return what is divided by what in `atom`; None if it is a loop or computed."""
+    if atom.op is forms.RANGE:
+        return None
+    if atom.op is forms.VARIABLE:
+        what: Exact | Computed = atom.arg[0]
+        return what if isinstance(what, Exact) else None
+    return affine_of(atom.src[0]), atom.src[1].arg
 
 
 def depth_of(a: Affine) -> int:
     """Return how deep divisions nest in `a`."""
-    return max([atom.depth for atom, _ in a.terms], default=0)
+    inside = [division(atom) for atom in a.terms if atom.op is not forms.RANGE]
+    return max([1 + depth_of(each[0]) for each in inside if each is not None], default=0)
 
 
-def add(a: Affine, b: Affine) -> Affine:
-    """Return a + b."""
-    if not b.terms:
-        return Affine(a.offset + b.offset, a.terms) if b.offset else a
-    if not a.terms:
-        return Affine(a.offset + b.offset, b.terms) if a.offset else b
-    merged = dict(a.terms)
-    for atom, k in b.terms:
-        merged[atom] = merged.get(atom, 0) + k
-    return _normal(a.offset + b.offset, merged)
+def is_exact(a: Affine) -> bool:
+    """Whether `a` has exact quotients: it is what it says only under the gate in force."""
+    for atom in a.terms:
+        inside = division(atom)
+        if inside is not None and (isinstance(inside, Exact) or is_exact(inside[0])):
+            return True
+    return False
 
 
-def shift(a: Affine, by: int) -> Affine:
-    """Return a + by."""
-    return Affine(a.offset + by, a.terms) if by else a
+def limits(a: Affine) -> tuple[int, int]:
+    """Return the smallest and largest value that `a` can take, as far as its atoms tell."""
+    low, high = KNOWN.span(a)
+    return -FAR if low is None else low, FAR if high is None else high
 
 
-def scale(a: Affine, factor: int) -> Affine:
-    """Return a * factor."""
-    if factor == 1 or a is ZERO:
-        return a
-    if factor == 0:
-        return ZERO
-    terms = tuple([(atom, k * factor) for atom, k in a.terms])
-    if any(atom.depth for atom, _ in terms):
-        return _normal(a.offset * factor, dict(terms))
-    return Affine(a.offset * factor, terms)
+def is_within(a: Affine, n: int) -> bool:
+    """Whether 0 <= a < n is certain."""
+    low, high = limits(a)
+    return low >= 0 and high < n
 
 
-def subtract(a: Affine, b: Affine) -> Affine:
-    """Return a - b."""
-    return add(a, scale(b, -1))
-
-
-def _by_order(term: tuple[Any, int]) -> tuple[int, int]:
-    order: tuple[int, int] = term[0].order
-    return order
-
-
-def _normal(offset: int, merged: dict[Any, int]) -> Affine:
-    """Sort, drop zeros, and join quotients with their remainders."""
-    for atom in merged:
-        if atom.depth:
-            joined = _joined(offset, merged)
-            if joined is not None:
-                return joined
-            break
-    terms = [term for term in merged.items() if term[1]]
-    if len(terms) > 1:
-        terms.sort(key=_by_order)
-    return Affine(offset, tuple(terms))
-
-
-def _joined(offset: int, merged: dict[Any, int]) -> Affine | None:
-    """c*n*(a // n) + c*(a % n) is c*a; so is c*n times the exact quotient of a by n."""
-    for atom, k in merged.items():
-        if not atom.depth or not k:
-            continue
-        if atom.kind == "exact" and k % atom.by == 0:
-            rest = _normal(offset, {each: c for each, c in merged.items() if each is not atom})
-            return add(rest, scale(atom.of, k // atom.by))
-        if atom.kind == "quotient" and k % atom.by == 0:
-            other = Part("remainder", atom.of, atom.by)
-            share = k // atom.by
-            if merged.get(other) == share:
-                left = {each: c for each, c in merged.items() if each not in (atom, other)}
-                return add(_normal(offset, left), scale(atom.of, share))
-    return None
+def tidy(a: Affine) -> Affine:
+    """Join quotients and remainders that belong together; multiply exact quotients out."""
+    others = [atom for atom in a.terms if atom.op is not forms.RANGE]
+    for atom in others:
+        what, k = atom.arg, a.terms[atom]
+        if atom.op is forms.VARIABLE and isinstance(what[0], Exact) and k % what[0].by == 0:
+            return tidy(a.without(atom).plus(what[0].of, k // what[0].by))
+    return normalised(a, KNOWN) if others else a
 
 
 def divide(a: Affine, n: int) -> tuple[Affine, Affine]:
     """Return (floor(a / n), a - n * floor(a / n)) for n > 0.
 
-    Multiples of n leave the division; what remains is dropped where its bounds say it is constant.
-
     Example:
-        >>> i, j = single(Loop(0, 8)), single(Loop(1, 4))
-        >>> divide(add(scale(i, 4), j), 4)
-        (i0, i1)
+        >>> i, j = single(range_(0, 8)), single(range_(1, 4))
+        >>> divide(i.scaled(4).plus(j), 4) == (i, j)
+        True
     """
-    if n == 1:
-        return a, ZERO
-    whole = [(atom, k // n) for atom, k in a.terms if k % n == 0]
-    rest = Affine(a.offset, tuple([term for term in a.terms if term[1] % n]))
-    low, high = bounds(rest)
-    out = Affine(0, tuple(whole))
-    if low // n == high // n:
-        return shift(out, low // n), shift(rest, -(low // n) * n)
-    if len(rest.terms) == 1 and high - low == abs(rest.terms[0][1]):
-        # An atom of two values: whatever depends on it alone is linear in it.
-        atom, k = rest.terms[0]
-        first, last = (low, high) if k > 0 else (high, low)
-        slope = last // n - first // n
-        quotient = Affine(first // n - slope * atom.low, ((atom, slope),))
-        return add(out, quotient), subtract(rest, scale(quotient, n))
-    out, rest = shift(out, rest.offset // n), Affine(rest.offset % n, rest.terms)
-    common = gcd(n, *[k for _, k in rest.terms])
-    fine = rest.offset % common
-    if (
-        common > 1
-    ):  # floor((c*x + r) / (c*m)) is floor((x + r // c) / m), and r % c joins the remainder
-        terms = tuple([(atom, k // common) for atom, k in rest.terms])
-        rest, n = Affine(rest.offset // common, terms), n // common
-    return add(out, _quotient(rest, n)), shift(scale(_remainder(rest, n), common), fine)
+    inexact = [atom for atom, k in a.terms.items() if k % n]
+    low, high = KNOWN.bounds(inexact[0]) if len(inexact) == 1 else (None, None)
+    if low is not None and high == low + 1:
+        whole = _linear(a, n, inexact[0], low)
+    else:
+        whole = tidy(quotient(a, n, KNOWN))
+    if whole.terms.keys() <= a.terms.keys():
+        return whole, a.plus(whole, -n)
+    return whole, tidy(remainder(a, n, KNOWN))
 
 
-def _only(a: Affine) -> Any:
-    """Return the atom that `a` is, or None."""
-    return a.terms[0][0] if len(a.terms) == 1 and not a.offset and a.terms[0][1] == 1 else None
+def _linear(a: Affine, n: int, atom: Node, low: int) -> Affine:
+    """Return floor(a / n) where `atom`, low or low + 1, alone is no multiple of n.
+
+    Whatever depends on an atom of two values alone is linear in it.
+    """
+    rest, k = a.without(atom), a.terms[atom]
+    first = (rest.constant + k * low) // n
+    slope = (rest.constant + k * (low + 1)) // n - first
+    whole = Affine(rest.terms, 0).divided(n).shifted(first - slope * low)
+    return whole.plus(single(atom), slope) if slope else whole
 
 
-def _quotient(a: Affine, n: int) -> Affine:
-    atom = _only(a)
-    if isinstance(atom, Part) and atom.kind == "quotient":
-        return divide(atom.of, atom.by * n)[0]
-    return single(Part("quotient", a, n))
+def divide_exactly(a: Affine, n: int, *, final: bool = False) -> Affine:
+    """Return a / n, for use where `a` is known to be a multiple of n (under that gate).
 
-
-def _remainder(a: Affine, n: int) -> Affine:
-    atom = _only(a)
-    if isinstance(atom, Part) and atom.kind == "remainder" and atom.by % n == 0:
-        return divide(atom.of, n)[1]
-    return single(Part("remainder", a, n))
-
-
-def divide_exactly(a: Affine, n: int) -> Affine:
-    """Return a / n, for use where `a` is known to be a multiple of n (under that gate)."""
-    if n == 1:
-        return a
-    whole = [(atom, k // n) for atom, k in a.terms if k % n == 0]
-    rest = Affine(a.offset % n, tuple([term for term in a.terms if term[1] % n]))
-    out = Affine(a.offset // n, tuple(whole))
-    low, high = bounds(rest)
+    What does not divide out is an exact quotient, or a common one if the expression is `final`.
+    """
+    rest = Affine({atom: k for atom, k in a.terms.items() if k % n}, a.constant % n)
+    whole = a.plus(rest, -1).divided(n)
+    low, high = limits(rest)
     if -(-low // n) == high // n:  # one multiple of n within the bounds: that is the value
-        return shift(out, high // n)
-    return add(out, single(Part("exact", rest, n)))
+        return whole.shifted(high // n)
+    if final:
+        return tidy(whole.plus(divide(rest, n)[0]))
+    return whole.plus(leaf(Exact(rest, n), low // n, high // n, rest.ranges))
 
 
-def replace(a: Affine, mapping: Mapping[Any, Affine], computed: Callable[[Any], Any]) -> Affine:
-    """Return `a` with loops replaced; `computed` maps Computed atoms."""
-    total = Affine(a.offset, ())
-    for atom, k in a.terms:
-        if type(atom) is Loop:
-            new = mapping.get(atom)
-            new = single(atom) if new is None else new
-        elif type(atom) is Part:
-            inner = replace(atom.of, mapping, computed)
-            if atom.kind == "exact":
-                new = divide_exactly(inner, atom.by)
-            else:
-                new = divide(inner, atom.by)[atom.kind == "remainder"]
-        else:
-            new = single(computed(atom))
-        total = add(total, scale(new, k))
-    return total
+class Replacement:
+    """Replaces loops by sums, and computed coordinates by what they are.
+
+    Args:
+        mapping: what loops become; others stay.
+        computed: what a computed coordinate becomes, in a final expression; without it, they stay.
+    """
+
+    def __init__(
+        self,
+        mapping: Mapping[Node, Affine],
+        computed: Callable[[Computed], Affine] | None = None,
+    ) -> None:
+        self._done = dict(mapping)
+        self._computed = computed
+
+    def __call__(self, a: Affine) -> Affine:
+        """Return `a` with its atoms replaced."""
+        done = self._done
+        for atom in a.terms:
+            if atom not in done:
+                done[atom] = self._replaced(atom)
+        if len(a.terms) == 1:
+            [(atom, k)] = a.terms.items()
+            return tidy(done[atom].scaled(k).shifted(a.constant))
+        return tidy(total_of([(done[atom], k) for atom, k in a.terms.items()], a.constant))
+
+    def _replaced(self, atom: Node) -> Affine:
+        inside = division(atom)
+        if inside is None:
+            if atom.op is forms.RANGE or self._computed is None:
+                return single(atom)
+            return self._computed(atom.arg[0])
+        of, by = self(inside[0]), inside[1]
+        if isinstance(inside, Exact):
+            return divide_exactly(of, by, final=self._computed is not None)
+        return divide(of, by)[atom.op is ops.FLOORMOD]

@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 from math import prod
 
 from inkle.ir import forms, ops
-from inkle.ir.node import Node
+from inkle.ir.node import Node, Shape
 from inkle.schedule.cost import Varying
 
 LEAST_LANES = 8  # a shorter axis does not fill half a vector
@@ -76,7 +76,7 @@ def _lane_axis(
     sliding = windows[product.src[0]] | windows[product.src[1]]
     kept = [axis for axis in range(len(body.shape)) if axis not in node.arg[1]]
     for place in reversed(range(len(kept))):
-        axis = _same_axis(product, body, kept[place])
+        axis = _reshaped(kept[place], body.shape, product.shape)
         if axis is None or product.shape[axis] < LEAST_LANES or axis in sliding:
             continue
         if (axis in left) != (axis in right):
@@ -84,13 +84,11 @@ def _lane_axis(
     return None
 
 
-def _same_axis(product: Node, body: Node, axis: int) -> int | None:
-    """Return which axis of `product` is `axis` of its reshaped `body`, if there is one."""
-    before, n = prod(body.shape[:axis]), body.shape[axis]
-    places = range(len(product.shape))
-    return next(
-        (p for p in places if product.shape[p] == n and prod(product.shape[:p]) == before), None
-    )
+def _reshaped(axis: int, old: Shape, new: Shape) -> int | None:
+    """Return which axis of `new` is `axis` of `old`, if there is one."""
+    before, n = prod(old[:axis]), old[axis]
+    places = [place for place, m in enumerate(new) if m == n and prod(new[:place]) == before]
+    return places[0] if places else None
 
 
 def _window_axes(order: Sequence[Node]) -> dict[Node, frozenset[int]]:
@@ -130,11 +128,7 @@ def _moved(node: Node, axis: int) -> int | None:
         gone = node.arg[1]
         return None if axis in gone else axis - sum(a < axis for a in gone)
     if node.op is forms.RESHAPE:
-        old, new = node.src[0].shape, node.shape
-        before, n = prod(old[:axis]), old[axis]
-        for place, m in enumerate(new):
-            if m == n and prod(new[:place]) == before:
-                return place
+        return _reshaped(axis, node.src[0].shape, node.shape)
     return None
 
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from weakref import ref
 
 from inkle.errors import InternalError
 from inkle.ir import forms, ops
 from inkle.ir.node import Node, Shape, const, toposort
+from inkle.rewrite.affine import ZERO, Affine, single
 from inkle.schedule import mutation
 from inkle.schedule.cost import Facts, size_of
 from inkle.schedule.gate import joined, needed, within
-from inkle.schedule.index import ZERO, Affine, Computed, Gate, Loop, depth_of, shift, single
+from inkle.schedule.index import Computed, Gate, depth_of, leaf
 from inkle.schedule.layout import layouts_of
 from inkle.schedule.movement import MOVES, Index, reindex
 from inkle.schedule.nest import Demand, Link, Nest, Storage, Store, new_nest
@@ -44,6 +46,7 @@ class Planner:
         nests: in order of creation: users before sources.
         homes: for every stored node, the nests after which its value is in memory.
         storage: memory of every stored node.
+        forced: nodes yet to be placed that must be stored, and why.
     """
 
     def __init__(self, outputs: Sequence[Node], facts: Facts) -> None:
@@ -58,7 +61,6 @@ class Planner:
         self.layouts = layouts_of(self.order, self.placer.contractions, self.placer.varying)
         self._demands: dict[Node, dict[object, Demand]] = {}
         self._numbers = 0
-        self._nest_numbers = 0
 
     def run(self) -> None:
         """Place every node that is wanted."""
@@ -79,10 +81,8 @@ class Planner:
 
     def want(self, nest: Nest, node: Node, view: Shape, index: Index, gate: Gate) -> Link:
         """Demand the value of `node` at `index` of `view`, which has as many elements as `node`."""
-        if node.op is forms.CONST:
-            return Link((), node)
         conditions: Gate = ()
-        while node not in self.forced and node.op in WALKED:
+        while node.op in WALKED and node not in self.forced:
             if node.op not in SAME_MEMORY:
                 if view != node.shape:
                     index, view = reindex(index, view, node.shape), node.shape
@@ -117,8 +117,7 @@ class Planner:
 
     def add_nest(self, shape: Shape, reason: str) -> Nest:
         """Return a new nest with a loop per axis of `shape`."""
-        nest = new_nest(self._nest_numbers, shape, reason, self._numbers)
-        self._nest_numbers += 1
+        nest = new_nest(len(self.nests), shape, reason, self._numbers)
         self._numbers += len(nest.loops)
         self.nests.append(nest)
         return nest
@@ -128,11 +127,12 @@ class Planner:
     def _visit(self, node: Node, demands: list[Demand]) -> None:
         if node.op in LEAVES and node not in self.forced:
             return
+        reason = self.forced.pop(node, None)  # from here on, `want` walks through it
         joins = node.op is forms.REDUCE and bool(demands) and self.placer.may_join(demands)
-        if node in self.forced or not joins:
+        if reason is not None or not joins:
             for demand in demands:
                 demand.outer = None
-        reason = self.forced.get(node) or self.placer.why_store(node, demands)
+        reason = reason or self.placer.why_store(node, demands)
         if reason is None:
             for demand in demands:
                 self.expand(demand)
@@ -158,7 +158,7 @@ class Planner:
                 tapped = Demand(node, nest, node.shape, nest.index, ())
             tapped.layout = layout
             self.expand(tapped)
-            tapped.nest.stores.append(Store(node, tapped.position(), Link((), tapped)))
+            tapped.nest.stores.append(Store(node, tapped.position, Link((), tapped)))
             self.homes[node] = [tapped.nest]
         for demand in demands:
             demand.is_loaded = True
@@ -204,17 +204,16 @@ class Planner:
         """Compute a demand in place: demand what it needs from the sources."""
         node, nest = demand.node, demand.nest
         op = node.op
-        if op.is_elementwise:
+        if op.is_elementwise or op in WALKED:
+            wanted = node.src if op.is_elementwise else (node,)
             view, index, gate = demand.view, demand.index, demand.gate
-            demand.links = [self.want(nest, source, view, index, gate) for source in node.src]
+            demand.links = [self.want(nest, each, view, index, gate) for each in wanted]
         elif op is forms.REDUCE:
             self._expand_reduce(demand)
         elif op is forms.GATHER:
             self._expand_gather(demand)
         elif op is forms.CAT:
             self._expand_cat(demand)
-        elif op in MOVES:
-            self._expand_movement(demand)
         elif op not in LEAVES:
             raise InternalError(f"the scheduler cannot lower {node!r}")
 
@@ -222,18 +221,6 @@ class Planner:
         """Return the index of a demand in the node's own axes."""
         index = reindex(demand.index, demand.view, demand.node.shape)
         return index, needed(demand.gate, index, demand.node.shape)
-
-    def _expand_movement(self, demand: Demand) -> None:
-        node, source = demand.node, demand.node.src[0]
-        index, gate = self._coordinates(demand)
-        moved = MOVES[node.op](node, index)
-        if moved is None:
-            demand.links = [Link((), const(0, node.dtype))]
-            return
-        index, more = moved
-        gate = needed(joined(gate, more), index, source.shape)
-        conditions, target = self.want(demand.nest, source, source.shape, index, gate)
-        demand.links = [Link(joined(more, conditions), target)]
 
     def _expand_reduce(self, demand: Demand) -> None:
         node, nest = demand.node, demand.nest
@@ -257,10 +244,9 @@ class Planner:
             elif n == 1:
                 inside.append(ZERO)
             else:
-                loop = Loop(self._numbers, n, around)
-                loop.is_contraction = is_contraction
+                loop = nest.add_loop(self._numbers, n, around, is_contraction=is_contraction)
                 self._numbers += 1
-                around = loop.enclosing
+                around = (*around, loop)
                 outer.loops.append(loop)
                 inside.append(single(loop))
         gate = needed(gate, tuple(inside), body.shape)
@@ -274,19 +260,18 @@ class Planner:
         nest.reductions.append(demand)
         if is_contraction:
             nest.contraction = demand
-        prefix = demand.depends_on() & frozenset(nest.loops)
+        prefix = demand.depends_on & frozenset(nest.loops)
         if len(prefix) < len(nest.loops) and prefix not in nest.prefixes:
             nest.prefixes.append(prefix)
 
     @staticmethod
-    def _around(demand: Demand, outer: Demand) -> tuple[Loop, ...]:
+    def _around(demand: Demand, outer: Demand) -> tuple[Node, ...]:
         """Return the loops around those of a reduction."""
         if outer is not demand and outer.loops:
-            return outer.loops[-1].enclosing
+            return demand.nest.scopes[outer.loops[-1]].enclosing
         if demand.nest.contraction is demand:
             return demand.nest.loops
-        deepest = demand.deepest()
-        return deepest.enclosing if deepest is not None else ()
+        return demand.scope.enclosing
 
     @staticmethod
     def _offer(demand: Demand, link: Link) -> None:
@@ -306,12 +291,8 @@ class Planner:
         node, nest = demand.node, demand.nest
         x = node.src[0]
         index, gate = self._coordinates(demand)
-        if 0 in x.shape:
-            demand.links = [Link((), const(0, node.dtype))]
-            return
-        at, conditions = self.mapped(
-            nest, node.src[1:], node.arg, x.shape, (node.shape, index, gate)
-        )
+        place = (node.shape, index, gate)
+        at, conditions = self.mapped(nest, node.src[1:], node.arg, x.shape, place)
         if conditions is None:
             demand.links = [Link((), const(0, node.dtype))]
             return
@@ -328,6 +309,8 @@ class Planner:
         place: tuple[Shape, Index, Gate],
     ) -> tuple[Index, Gate | None]:
         """Return the coordinates in `shape` that a GATHER or SCATTER uses, and where they exist."""
+        if 0 in shape:
+            return (), None
         view, index, gate = place
         at: list[Affine] = []
         conditions: Gate = ()
@@ -349,13 +332,14 @@ class Planner:
         target = link.target
         if isinstance(target, Node):
             value = int(target.arg)
-            return Affine(value + n if value < 0 else value, ())
+            return Affine({}, value + n if value < 0 else value)
         if target.node.op is forms.ARANGE and not link.gate:
-            return target.position()
-        limits = (-(1 << 62), 1 << 62)
-        if source.dtype.bits:
-            limits = source.dtype.limits()
-        return single(Computed(target, link.gate, n, limits, target.depends_on()))
+            return target.row_major()
+        low, high = source.dtype.limits() if source.dtype.bits else (-(1 << 62), 1 << 62)
+        if low < 0:
+            low, high = min(0, low + n), max(high, n - 1)
+        target.nest.coordinates.append(target)
+        return leaf(Computed(ref(target), link.gate, n), low, high, target.depends_on)
 
     def _expand_cat(self, demand: Demand) -> None:
         """One part where the index is certain to be in it, else the parts in turn."""
@@ -364,7 +348,7 @@ class Planner:
         axis, start = node.arg, 0
         found: list[tuple[Node, Index, Gate]] = []
         for part in node.src:
-            at = (*index[:axis], shift(index[axis], -start), *index[axis + 1 :])
+            at = (*index[:axis], index[axis].shifted(-start), *index[axis + 1 :])
             inside = within(at[axis], part.shape[axis])
             start += part.shape[axis]
             if inside is not None:

@@ -11,28 +11,17 @@ the term is 0 elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from math import prod
 from typing import Any
 
 from inkle.ir import forms
 from inkle.ir.node import Node, Shape
 from inkle.ir.op import Op
+from inkle.rewrite.affine import ZERO, Affine, total_of
 from inkle.schedule.gate import all_of, joined, within
-from inkle.schedule.index import (
-    ZERO,
-    Affine,
-    Condition,
-    Gate,
-    add,
-    bounds,
-    divide,
-    divide_exactly,
-    number,
-    scale,
-    shift,
-    subtract,
-)
+from inkle.schedule.index import Condition, Gate, divide, divide_exactly, tidy
 
 Index = tuple[Affine, ...]
 Moved = tuple[Index, Gate] | None  # None: no element of the result comes from the source
@@ -40,12 +29,12 @@ Moved = tuple[Index, Gate] | None  # None: no element of the result comes from t
 
 def flatten(index: Sequence[Affine], shape: Sequence[int]) -> Affine:
     """Return the row-major position of `index` in an array of `shape`."""
-    total, stride = ZERO, 1
+    parts, stride = [], 1
     for each, n in zip(reversed(index), reversed(shape), strict=True):
         if n != 1:
-            total = add(total, scale(each, stride))
+            parts.append((each, stride))
             stride *= n
-    return total
+    return parts[0][0] if len(parts) == 1 else tidy(total_of(parts))
 
 
 def reindex(index: Index, old: Shape, new: Shape) -> Index:
@@ -64,8 +53,10 @@ def reindex(index: Index, old: Shape, new: Shape) -> Index:
     return tuple(out)
 
 
-def grouped(old: Shape, new: Shape) -> Iterator[tuple[slice, slice]]:
-    """Yield the axes of two shapes of equal sizes in the smallest groups of equal products."""
+@lru_cache(maxsize=1024)  # graphs have few shapes; `cost` asks for them, too
+def grouped(old: Shape, new: Shape) -> tuple[tuple[slice, slice], ...]:
+    """Return the axes of two shapes of equal sizes in the smallest groups of equal products."""
+    groups = []
     i = j = 0
     while i < len(old) or j < len(new):
         first, second = i, j
@@ -75,7 +66,8 @@ def grouped(old: Shape, new: Shape) -> Iterator[tuple[slice, slice]]:
                 left, i = left * old[i], i + 1
             else:
                 right, j = right * new[j], j + 1
-        yield slice(first, i), slice(second, j)
+        groups.append((slice(first, i), slice(second, j)))
+    return tuple(groups)
 
 
 def _regroup(index: Index, old: Shape, new: Shape) -> list[Affine]:
@@ -97,6 +89,12 @@ def _regroup(index: Index, old: Shape, new: Shape) -> list[Affine]:
     return out[::-1]
 
 
+def sliced(index: Index, spans: Sequence[tuple[int, int, int]]) -> Index:
+    """Return the coordinates that `index` has in what (start, stop, step) per axis is cut from."""
+    pairs = zip(index, spans, strict=True)
+    return tuple([tidy(i.scaled(step)).shifted(start) for i, (start, _, step) in pairs])
+
+
 def _permute(node: Node, index: Index) -> Moved:
     out = [ZERO] * len(index)
     for each, axis in zip(index, node.arg, strict=True):
@@ -110,16 +108,13 @@ def _expand(node: Node, index: Index) -> Moved:
 
 
 def _slice(node: Node, index: Index) -> Moved:
-    moved = [
-        shift(scale(i, step), start) for i, (start, _, step) in zip(index, node.arg, strict=True)
-    ]
-    return tuple(moved), ()
+    return sliced(index, node.arg), ()
 
 
 def _flip(node: Node, index: Index) -> Moved:
     return tuple(
         [
-            subtract(number(n - 1), i) if axis in node.arg else i
+            i.scaled(-1).shifted(n - 1) if axis in node.arg else i
             for axis, (i, n) in enumerate(zip(index, node.shape, strict=True))
         ]
     ), ()
@@ -132,8 +127,8 @@ def _pad(node: Node, index: Index) -> Moved:
         if not (low or high or interior):
             out.append(i)
             continue
-        moved, spacing = shift(i, -low), interior + 1
-        conditions = [Condition(moved), Condition(subtract(number((n - 1) * spacing), moved))]
+        moved, spacing = i.shifted(-low), interior + 1
+        conditions = [Condition(moved), Condition(moved.scaled(-1).shifted((n - 1) * spacing))]
         if interior:
             conditions.append(Condition(moved, spacing))
             moved = divide_exactly(moved, spacing)
@@ -147,7 +142,7 @@ def _pad(node: Node, index: Index) -> Moved:
 
 def _shear(node: Node, index: Index) -> Moved:
     axis, by, factor = node.arg
-    moved = add(index[axis], scale(index[by], factor))
+    moved = tidy(total_of([(index[axis], 1), (index[by], factor)]))
     gate = within(moved, node.shape[axis])
     if gate is None:
         return None
@@ -161,10 +156,4 @@ MOVES: dict[Op, Callable[[Node, Index], Any]] = {
     forms.FLIP: _flip,
     forms.PAD: _pad,
     forms.SHEAR: _shear,
-    forms.RESHAPE: lambda node, index: (reindex(index, node.shape, node.src[0].shape), ()),
 }
-
-
-def is_inside(index: Index, shape: Shape) -> bool:
-    """Whether all coordinates are certainly inside `shape`."""
-    return all(bounds(i)[0] >= 0 and bounds(i)[1] < n for i, n in zip(index, shape, strict=True))

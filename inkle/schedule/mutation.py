@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 from inkle.ir import forms
 from inkle.ir.node import Node
 from inkle.ir.op import Op
-from inkle.schedule.index import Loop, scale, shift
-from inkle.schedule.movement import Index, flatten
+from inkle.schedule.movement import flatten, sliced
 from inkle.schedule.nest import Demand, Nest, Store
 
 if TYPE_CHECKING:
@@ -30,14 +29,8 @@ def store_update(plan: Planner, node: Node, reason: str) -> list[Nest]:
     base, values = node.src
     nest = plan.add_nest(values.shape, reason)
     nest.is_open = False
-    index: Index = tuple(
-        [
-            shift(scale(i, step), start)
-            for i, (start, _, step) in zip(nest.index, node.arg, strict=True)
-        ]
-    )
     link = plan.want(nest, values, values.shape, nest.index, ())
-    nest.stores.append(Store(node, flatten(index, base.shape), link))
+    nest.stores.append(Store(node, flatten(sliced(nest.index, node.arg), base.shape), link))
     _initialise(plan, node, nest)
     return [nest]
 
@@ -51,44 +44,38 @@ def store_scatter(plan: Planner, node: Node, reason: str) -> list[Nest]:
     base, values, *indices = node.src
     combine, spec = node.arg
     if 0 in values.shape:
-        return _copied(plan, node, reason)
+        return [_filled(plan, node, reason)]
     nest = plan.add_nest(values.shape, reason)
     nest.is_open, nest.is_ordered = False, True
-    direct = [loop for entry in spec if entry >= 0 for loop in _loops(nest, entry)]
+    direct = [loop for entry in spec if entry >= 0 for loop in nest.index[entry].terms]
     nest.loops = (*direct, *[loop for loop in nest.loops if loop not in direct])
     place = (values.shape, nest.index, ())
     at, gate = plan.mapped(nest, indices, spec, base.shape, place)
     if gate is None:
         nest.is_live = False
-        return _copied(plan, node, reason)
+        return [_filled(plan, node, reason)]
     link = plan.want(nest, values, values.shape, nest.index, ())
     nest.stores.append(Store(node, flatten(at, base.shape), link, gate, combine, nest.loops))
     _initialise(plan, node, nest)
     return [nest]
 
 
-def _loops(nest: Nest, axis: int) -> list[Loop]:
-    return [atom for atom, _ in nest.index[axis].terms]
-
-
-def _copied(plan: Planner, node: Node, reason: str) -> list[Nest]:
-    """Nothing is written: the result is the base."""
+def _filled(plan: Planner, node: Node, reason: str) -> Nest:
+    """Add the nest that stores the base of a SCATTER or UPDATE into its memory."""
     nest = plan.add_nest(node.shape, reason)
     link = plan.want(nest, node.src[0], node.shape, nest.index, ())
     nest.stores.append(Store(node, flatten(nest.index, node.shape), link))
-    return [nest]
+    return nest
 
 
 def _initialise(plan: Planner, node: Node, writer: Nest) -> None:
     """Add the nest that fills the memory with the base; `take_over` may make it vanish later."""
-    nest = plan.add_nest(node.shape, f"initial contents of an {node.op.name}")
+    nest = _filled(plan, node, f"initial contents of an {node.op.name}")
     nest.is_open = False
-    link = plan.want(nest, node.src[0], node.shape, nest.index, ())
-    position = flatten(nest.index, node.shape)
-    nest.stores.append(Store(node, position, link))
     writer.before.add(nest)
-    target = link.target
-    if isinstance(target, Demand) and not link.gate and target.position() == position:
+    store = nest.stores[0]
+    gate, target = store.link
+    if isinstance(target, Demand) and not gate and target.row_major() == store.at:
         target.update = node
 
 
@@ -124,7 +111,7 @@ def store_parts(plan: Planner, node: Node, reason: str) -> list[Nest]:
     homes = []
     for part in node.src:
         nest = plan.add_nest(part.shape, f"{reason}; part of a cat")
-        index = (*nest.index[:axis], shift(nest.index[axis], start), *nest.index[axis + 1 :])
+        index = (*nest.index[:axis], nest.index[axis].shifted(start), *nest.index[axis + 1 :])
         link = plan.want(nest, part, part.shape, nest.index, ())
         nest.stores.append(Store(node, flatten(index, node.shape), link))
         start += part.shape[axis]

@@ -9,15 +9,38 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import prod
+from operator import itemgetter
 from typing import NamedTuple
 
 from inkle.ir.dtype import DType
-from inkle.ir.node import Node, Shape
+from inkle.ir.loop import extent, range_
+from inkle.ir.node import NO_RANGES, Node, Shape
 from inkle.ir.op import Op
-from inkle.schedule.index import NONE, Affine, Atom, Atoms, Gate, Loop, loops_of, single
+from inkle.rewrite.affine import ZERO, Affine, single
+from inkle.schedule.index import Gate, Loops
 from inkle.schedule.movement import Index, flatten, reindex
 
 TILE = 32  # points of a register tile that share one evaluation of an operand
+
+
+class Scope(NamedTuple):
+    """Where a loop is.
+
+    Attributes:
+        depth: how many loops enclose its body.
+        enclosing: the loops around it, outermost first, itself last.
+        points: product of their extents: how often its body runs.
+        is_contraction: whether its body is the body of a contraction.
+    """
+
+    depth: int
+    enclosing: tuple[Node, ...]
+    points: int
+    is_contraction: bool
+
+
+OUTSIDE = Scope(0, (), 1, False)
+_depth_of = itemgetter(0)
 
 
 class Link(NamedTuple):
@@ -36,6 +59,8 @@ class Demand:
         view: shape that `index` refers to; it has as many elements as the node.
         index: coordinates in `view`.
         gate: where the index is sure to be inside `view`; empty if it always is.
+        depends_on: the loops that the index depends on.
+        scope: of the innermost of them.
         is_loaded: read from memory (else computed in place from `links`).
         is_passed_on: the only link is the value itself, which the same kernel stores.
         links: sources, once computed inline; for CAT, one per part.
@@ -49,42 +74,39 @@ class Demand:
     """
 
     __slots__ = (
-        "choices", "gate", "index", "is_loaded", "is_passed_on", "layout", "links", "loops",
-        "nest", "node", "outer", "share", "update", "users", "view",
+        "__weakref__", "_position", "choices", "depends_on", "gate", "index", "is_loaded",
+        "is_passed_on", "layout", "links", "loops", "nest", "node", "outer", "scope", "share",
+        "update", "users", "view",
     )  # fmt: skip
 
     def __init__(self, node: Node, nest: Nest, view: Shape, index: Index, gate: Gate) -> None:
         self.node, self.nest, self.view, self.index, self.gate = node, nest, view, index, gate
+        atoms = [atom for each in index for atom in each.terms]
+        self.depends_on: Loops = NO_RANGES.union(*[atom.ranges for atom in atoms])
+        scopes = nest.scopes
+        self.scope = max([scopes[r] for r in self.depends_on], key=_depth_of, default=OUTSIDE)
         self.is_loaded = self.is_passed_on = False
         self.layout: tuple[int, ...] | None = None
+        self._position: Affine | None = None
         self.links: list[Link] = []
         self.choices: list[Gate] = []
-        self.loops: list[Loop] = []
+        self.loops: list[Node] = []
         self.outer: Demand | None = None
         self.users = 0
         self.share = 1
         self.update: Node | None = None
 
-    def depends_on(self) -> Atoms:
-        """Return the loops that the index depends on."""
-        return NONE.union(*[loops_of(each) for each in self.index])
-
-    def deepest(self) -> Loop | None:
-        """Return the innermost loop that the index depends on."""
-        loops = self.depends_on()
-        return max(loops, key=lambda loop: len(loop.enclosing)) if loops else None
+    def __repr__(self) -> str:
+        return f"{self.node!r} in nest {self.nest.number}"  # the same in every process
 
     def points(self) -> int:
         """Return how often the value is computed if inline: once per point of the loops around it.
 
         Operands of a contraction are computed once per register tile, not once per point.
         """
-        loop = self.deepest()
-        if loop is None:
-            return 1
-        points = loop.points
-        if loop.is_contraction:
-            points = max(prod([each.extent for each in self.depends_on()]), points // TILE)
+        points = self.scope.points
+        if self.scope.is_contraction:
+            points = max(prod(map(extent, self.depends_on)), points // TILE)
         for condition in self.gate:
             if condition.modulus:  # the loops will run over what counts only (`fold`)
                 points //= condition.modulus
@@ -92,35 +114,43 @@ class Demand:
 
     def is_in_contraction(self) -> bool:
         """Whether the value is an operand of a contraction."""
-        loop = self.deepest()
-        return loop is not None and loop.is_contraction
+        return self.scope.is_contraction
 
     def covers(self) -> bool:
         """Whether the nest wants every element once: the axes of the value are all its loops."""
         if not self.is_spread():
             return False
         return all(
-            n == 1 or (not each.offset and [(t.extent, k) for t, k in each.terms] == [(n, 1)])
+            n == 1
+            or (not each.constant and [(extent(r), k) for r, k in each.terms.items()] == [(n, 1)])
             for each, n in zip(self.index, self.view, strict=True)
         )
 
     def is_spread(self) -> bool:
         """Whether the nest wants each element at most once: one loop per axis, or a constant."""
-        found: list[Atom] = []
-        for each in self.index:
-            if len(each.terms) > 1 or (each.terms and type(each.terms[0][0]) is not Loop):
-                return False
-            found += [atom for atom, _ in each.terms]
         loops = self.nest.loops
-        return not self.gate and len(found) == len(loops) and set(found) == set(loops)
+        if self.gate or any(len(each.terms) > 1 for each in self.index):
+            return False
+        found = [atom for each in self.index for atom in each.terms]
+        return len(found) == len(loops) and set(found) == set(loops)
 
+    def row_major(self) -> Affine:
+        """Return which element it is."""
+        return flatten(self.index, self.view)
+
+    @property
     def position(self) -> Affine:
-        """Return where the element is in memory."""
-        if self.layout is None:
-            return flatten(self.index, self.view)
+        """Where the element is in memory, once that is planned."""
+        if self._position is None:
+            self._position = (
+                self.row_major() if self.layout is None else self._laid_out(self.layout)
+            )
+        return self._position
+
+    def _laid_out(self, layout: tuple[int, ...]) -> Affine:
         shape = self.node.shape
         index = reindex(self.index, self.view, shape)
-        return flatten([index[axis] for axis in self.layout], [shape[axis] for axis in self.layout])
+        return flatten([index[axis] for axis in layout], [shape[axis] for axis in layout])
 
 
 @dataclass(slots=True)
@@ -135,7 +165,7 @@ class Store:
     link: Link
     gate: Gate = ()
     combine: Op | None = None
-    loops: tuple[Loop, ...] = ()
+    loops: tuple[Node, ...] = ()
 
 
 @dataclass(eq=False, slots=True)
@@ -147,10 +177,12 @@ class Nest:
         shape: extents of the points it runs over, before axes of length 1 are left out.
         index: one coordinate per axis of `shape`.
         loops: the loops of these axes.
+        scopes: where its loops are, those of reductions included.
         stores: what it writes.
         before: nests that must run earlier.
         loaded: nodes it reads from memory.
         reductions: REDUCE demands computed in it.
+        coordinates: demands that its indices are computed from.
         contraction: the one that is a contraction, if any.
         prefixes: sets of loops that must be the outermost ones, each a subset of the next.
         size: number of demands.
@@ -163,14 +195,16 @@ class Nest:
     number: int
     shape: Shape
     index: Index
-    loops: tuple[Loop, ...]
+    loops: tuple[Node, ...]
     reason: str
+    scopes: dict[Node, Scope] = field(default_factory=dict)
     stores: list[Store] = field(default_factory=list)
     before: set[Nest] = field(default_factory=set)
     loaded: dict[Node, int] = field(default_factory=dict)
     reductions: list[Demand] = field(default_factory=list)
+    coordinates: list[Demand] = field(default_factory=list)
     contraction: Demand | None = None
-    prefixes: list[Atoms] = field(default_factory=list)
+    prefixes: list[Loops] = field(default_factory=list)
     size: int = 0
     is_open: bool = True
     is_ordered: bool = False
@@ -179,20 +213,28 @@ class Nest:
     @property
     def points(self) -> int:
         """How many points the loops have."""
-        return self.loops[-1].points if self.loops else 1
+        return prod(self.shape)
+
+    def add_loop(
+        self, number: int, n: int, around: tuple[Node, ...], *, is_contraction: bool = False
+    ) -> Node:
+        """Return a new loop of `n` iterations, inside the loops `around`."""
+        loop = range_(number, n)
+        points = n * (self.scopes[around[-1]].points if around else 1)
+        self.scopes[loop] = Scope(len(around) + 1, (*around, loop), points, is_contraction)
+        return loop
 
 
 def new_nest(number: int, shape: Shape, reason: str, first_loop: int) -> Nest:
     """Return an empty nest with a loop per axis of `shape`, numbered from `first_loop`."""
-    loops: tuple[Loop, ...] = ()
-    index = []
+    nest = Nest(number, shape, (), (), reason)
     for n in shape:
-        if n == 1:
-            index.append(Affine(0, ()))
-        else:
-            loops = (*loops, Loop(first_loop + len(loops), n, loops))
-            index.append(single(loops[-1]))
-    return Nest(number, shape, tuple(index), loops, reason)
+        if n != 1:
+            loop = nest.add_loop(first_loop + len(nest.loops), n, nest.loops)
+            nest.loops = (*nest.loops, loop)
+    loops = iter(nest.loops)
+    nest.index = tuple([ZERO if n == 1 else single(next(loops)) for n in shape])
+    return nest
 
 
 @dataclass(eq=False, slots=True)

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from math import prod
 
 from inkle.ir import forms
+from inkle.ir.loop import extent
 from inkle.ir.node import Node
 from inkle.schedule.cost import (
     Facts,
@@ -174,7 +175,7 @@ class Placer:
         if len(demands) > 1 and (self.is_contraction(node) or reduced_extent(node) > SHORT):
             return False
         most = 2 * WASTE * size_of(node)
-        points = [prod([loop.extent for loop in d.depends_on()]) / d.share for d in demands]
+        points = [prod(map(extent, d.depends_on)) / d.share for d in demands]
         return all(each <= most for each in points)
 
     def fits_here(self, demand: Demand) -> bool:
@@ -195,7 +196,7 @@ class Placer:
         nest, node = demand.nest, demand.node
         if nest.contraction is not None:
             return "it would be a second reduction in the kernel of a contraction"
-        loops, outputs = demand.depends_on(), frozenset(nest.loops)
+        loops, outputs = demand.depends_on, frozenset(nest.loops)
         if loops == outputs and demand.points() <= WASTE * size_of(node):
             return None
         if nest.is_ordered:
@@ -210,7 +211,7 @@ class Placer:
         row = self._work[node.src[0]].bytes / size_of(node)
         if row > self._facts.row_bytes:
             return f"a row of {row / 1024:.0f} KiB does not stay in cache"
-        if prod([loop.extent for loop in loops & outputs]) < self._facts.chunks:
+        if prod(map(extent, loops & outputs)) < self._facts.chunks:
             return "too few rows to keep the workers busy"
         if not self._fits_prefixes(nest, loops & outputs):
             return "its loops are not the outer ones"

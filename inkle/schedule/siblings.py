@@ -8,13 +8,15 @@ passed on in a register. Nests are looked at in the order in which they run, eac
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 
+from inkle.ir.loop import extent
 from inkle.ir.node import Node
+from inkle.rewrite.affine import single
 from inkle.schedule.cost import Facts, bytes_of
-from inkle.schedule.index import Affine, Loop, replace, single
+from inkle.schedule.index import Replacement
 from inkle.schedule.nest import Demand, Nest, Store
 from inkle.schedule.walk import post_order
 
@@ -62,7 +64,7 @@ def fuse_siblings(nests: Sequence[Nest], facts: Facts) -> list[list[Nest]]:
         before = {home[each] for each in nest.before if each in home}
         group = None
         if _may_fuse(nest):
-            extents = tuple([loop.extent for loop in nest.loops])
+            extents = tuple(map(extent, nest.loops))
             latest = open_groups.setdefault(extents, [])
             group = _join(nest, before, latest[-LATEST:], facts)
         if group is None:
@@ -86,7 +88,7 @@ def _note(group: Group, nest: Nest) -> None:
 
 
 def _extents(nest: Nest) -> set[tuple[int, ...]]:
-    return {tuple([loop.extent for loop in demand.loops]) for demand in nest.reductions}
+    return {tuple(map(extent, demand.loops)) for demand in nest.reductions}
 
 
 def _join(nest: Nest, before: set[Group], groups: Sequence[Group], facts: Facts) -> Group | None:
@@ -120,8 +122,7 @@ def _is_worthwhile(nest: Nest, group: Group, facts: Facts) -> bool:
 
 
 def _points(nest: Nest) -> int:
-    reduced = [prod([loop.extent for loop in demand.loops]) for demand in nest.reductions]
-    return nest.points * max(reduced, default=1)
+    return nest.points * max(map(prod, _extents(nest)), default=1)
 
 
 def _fits(nest: Nest, group: Group) -> bool:
@@ -178,12 +179,10 @@ def _passed_on(nest: Nest, group: Group) -> list[tuple[Demand, Store]] | None:
         if store is None or not demand.is_loaded:
             continue
         owner = next(each for each in group.nests if store in each.stores)
-        mapping = {a: single(b) for a, b in zip(nest.loops, owner.loops, strict=True)}
-        if demand.gate or store.gate or store.combine or _at(demand, mapping) != store.at:
+        same = {a: single(b) for a, b in zip(nest.loops, owner.loops, strict=True)}
+        if demand.gate or store.gate or store.combine:
+            return None
+        if Replacement(same)(demand.position) != store.at:
             return None
         found.append((demand, store))
     return found
-
-
-def _at(demand: Demand, mapping: Mapping[Loop, Affine]) -> Affine:
-    return replace(demand.position(), mapping, lambda atom: atom)

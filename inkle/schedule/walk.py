@@ -4,68 +4,55 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from inkle.schedule.index import Affine, Gate, Loop, Part
-from inkle.schedule.nest import Demand, Link, Nest
+from inkle.ir import forms
+from inkle.schedule.index import Computed, Condition, Gate, division
+from inkle.schedule.nest import Demand, Nest, Store
 
 
-def sources(demand: Demand) -> list[Demand]:
-    """Return the demands that must be computed before `demand`."""
-    found: list[Demand] = []
-    if demand.is_loaded or not demand.links:
-        for each in demand.index:
-            _computed_in(each, found)
-        _computed_in_gate(demand.gate, found)
-        return found
-    for gate in demand.choices:
-        _computed_in_gate(gate, found)
-    for link in demand.links:
-        found += linked(link)
+def conditions_of(user: Demand | Store) -> Gate:
+    """Return the indices that a value or a store needs; where it is in memory, as one of them."""
+    if isinstance(user, Store):
+        return (Condition(user.at), *user.gate, *user.link.gate)
+    if user.is_loaded or not user.links:
+        return (Condition(user.position), *user.gate)
+    gates = [*user.choices, *[link.gate for link in user.links if link.gate]]
+    return tuple([condition for gate in gates for condition in gate])
+
+
+def computed_in(gate: Gate) -> list[Computed]:
+    """Return what indices take from memory, and what that needs in turn."""
+    found: list[Computed] = []
+    for value, _ in gate:
+        for atom in value.terms:
+            if atom.op is forms.RANGE:
+                continue
+            inside = division(atom)
+            if inside is not None:
+                found += computed_in((Condition(inside[0]),))
+            else:
+                found += [atom.arg[0], *computed_in(atom.arg[0].gate)]
     return found
 
 
-def linked(link: Link) -> list[Demand]:
-    """Return the demands that a link needs."""
-    found: list[Demand] = []
-    _computed_in_gate(link.gate, found)
-    if isinstance(link.target, Demand):
-        found.append(link.target)
-    return found
+def sources(user: Demand | Store) -> list[Demand]:
+    """Return the demands that must be computed before a value or a store."""
+    links = [user.link] if isinstance(user, Store) else () if user.is_loaded else user.links
+    found = [link.target for link in links if isinstance(link.target, Demand)]
+    return found + [each.demand for each in computed_in(conditions_of(user))]
 
 
-def _computed_in_gate(gate: Gate, found: list[Demand]) -> None:
-    for condition in gate:
-        _computed_in(condition.value, found)
-
-
-def _computed_in(a: Affine, found: list[Demand]) -> None:
-    for atom, _ in a.terms:
-        if type(atom) is Part:
-            _computed_in(atom.of, found)
-        elif type(atom) is not Loop:
-            found.append(atom.demand)
-            _computed_in_gate(atom.gate, found)
-
-
-def post_order(nests: Sequence[Nest]) -> list[Demand]:
-    """Return every demand that the stores of `nests` need, sources first."""
-    seen: set[Demand] = set()
-    out: list[Demand] = []
+def post_order(nests: Sequence[Nest]) -> dict[Demand, list[Demand]]:
+    """Return every demand that the stores of `nests` need, and its sources; sources first."""
+    found: dict[Demand, list[Demand]] = {}
+    out: dict[Demand, list[Demand]] = {}
     for nest in nests:
         for store in nest.stores:
-            roots = linked(store.link)
-            _computed_in(store.at, roots)
-            _computed_in_gate(store.gate, roots)
-            _visit(roots, seen, out)
+            stack = sources(store)[::-1]
+            while stack:
+                demand = stack[-1]
+                if demand not in found:
+                    found[demand] = sources(demand)
+                    stack += [each for each in reversed(found[demand]) if each not in found]
+                else:
+                    out.setdefault(stack.pop(), found[demand])
     return out
-
-
-def _visit(roots: list[Demand], seen: set[Demand], out: list[Demand]) -> None:
-    stack = [(demand, False) for demand in reversed(roots)]
-    while stack:
-        demand, done = stack.pop()
-        if done:
-            out.append(demand)
-        elif demand not in seen:
-            seen.add(demand)
-            stack.append((demand, True))
-            stack += [(each, False) for each in reversed(sources(demand)) if each not in seen]

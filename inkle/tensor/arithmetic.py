@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 from inkle.errors import DTypeError
-from inkle.ir import ops, tensor
+from inkle.ir import forms, ops, tensor
 from inkle.ir.dtype import Kind, bool_, float16, float32, float64, int16, int32, int64
 from inkle.ir.dtype import bfloat16 as bfloat16_
 from inkle.ir.elementwise import Scalar
@@ -47,6 +47,8 @@ class Arithmetic(Core):
         """Return the same bits read as another dtype of the same width."""
         node = self.node
         target = as_dtype(dtype)
+        if node.dtype is not target and bool_ in (node.dtype, target):
+            raise DTypeError(f"bitcast of {node.dtype} to {target}: a bool has no bits; use cast")
         return self if node.dtype is target else self._new(node.bitcast(target))
 
     def float(self) -> Self:
@@ -164,7 +166,7 @@ class Arithmetic(Core):
         """Return the absolute value; its gradient at 0 is 0."""
         node = self.node
         unsigned = node.dtype.kind in (Kind.UINT, Kind.BOOL)
-        return self if unsigned else self._new(elementwise(ops.ABS, (node,)))
+        return self._new(node if unsigned else elementwise(ops.ABS, (node,)))
 
     def sign(self) -> Self:
         """Return 1, -1, or the element itself where it is 0 or NaN."""
@@ -207,10 +209,13 @@ class Arithmetic(Core):
         result = self
         if min is not None:
             a, low = result._pair(min, "clamp")
-            result = result._new((a < low).where(low, a))
+            # Of floats: at a bound the whole gradient goes to the element. NaN is a bound, too.
+            below = a < low if _is_number(low) else (a < low) | low.ne(low)
+            result = result._new(below.where(low, a) if a.dtype.is_float else a.maximum(low))
         if max is not None:
             a, high = result._pair(max, "clamp")
-            result = result._new((high < a).where(high, a))
+            above = high < a if _is_number(high) else (high < a) | high.ne(high)
+            result = result._new(above.where(high, a) if a.dtype.is_float else a.minimum(high))
         return result
 
     def clip(self, min: Any = None, max: Any = None) -> Self:  # noqa: A002
@@ -225,7 +230,7 @@ class Arithmetic(Core):
 
     def _rounded(self, op: Op) -> Self:
         node = self.node
-        return self._new(elementwise(op, (node,))) if node.dtype.is_float else self
+        return self._new(elementwise(op, (node,)) if node.dtype.is_float else node)
 
     def floor(self) -> Self:
         """Return the largest whole number not above each element."""
@@ -312,3 +317,8 @@ def _whole_power(x: Node, n: int) -> Node:
             square = square * square
     assert result is not None, n
     return result
+
+
+def _is_number(bound: Node) -> bool:
+    """Whether a bound is certainly not NaN."""
+    return not bound.dtype.is_float or (bound.op is forms.CONST and bound.arg == bound.arg)

@@ -101,41 +101,11 @@ class Convolution(Linear):
             2 * padding + dilation * (kernel height - 1) + output_padding + 1.
         """
         x, w = self._factors(weight, "conv_transpose2d")
-        if len(x.shape) != 4 or len(w.shape) != 4 or x.shape[1] != w.shape[0]:
-            raise ShapeError(
-                f"conv_transpose2d needs (batch, c, height, width) and a weight (c, out / groups, "
-                f"height, width), got {x.shape} and {w.shape}"
-            )
-        if as_int(groups, "groups") < 1 or w.shape[0] % groups:
-            raise ShapeError(
-                f"conv_transpose2d: {groups} groups do not divide {w.shape[0]} channels"
-            )
-        stride, dilation = (
-            check_pair(stride, "stride", least=1),
-            check_pair(dilation, "dilation", least=1),
-        )
-        spec = [(0, 0, 0), (0, 0, 0)]
-        cuts = [(0, 0), (0, 0)]
-        extras = check_pair(output_padding, "output_padding", least=0)
-        for s, d, k, p, extra in zip(
-            stride,
-            dilation,
-            w.shape[2:],
-            check_pair(padding, "padding", least=0),
-            extras,
-            strict=True,
-        ):
-            reach = d * (k - 1)
-            spec.append((0, 0, s - 1))
-            cuts.append((reach - p, reach - p + extra))
-        spread = pad_node(tensor.pad(x, spec), cuts, 0)
-        c, o, kh, kw = w.shape
-        mirrored = tensor.reshape(tensor.flip(w, (2, 3)), (groups, c // groups, o, kh, kw))
-        swapped = tensor.reshape(
-            tensor.permute(mirrored, (0, 2, 1, 3, 4)), (groups * o, c // groups, kh, kw)
-        )
-        views = image_windows(spread, (kh, kw), (1, 1), dilation, "conv_transpose2d")
-        out = _correlate(views, swapped, groups, None)
+        _check_transposed(x, w, groups)
+        gaps = check_pair(dilation, "dilation", least=1)
+        spread = _spread(x, w.shape[2:], stride, gaps, padding, output_padding)
+        views = image_windows(spread, w.shape[2:], (1, 1), gaps, "conv_transpose2d")
+        out = _correlate(views, _transposed(w, groups), groups, None)
         if bias is not None:
             out = _add_bias(out, self._factors(bias, "conv_transpose2d")[1].cast(out.dtype))
         return self._new(out)
@@ -283,6 +253,52 @@ def _check_channels(x: Node, w: Node, groups: int) -> None:
             f"conv2d: the image has {x.shape[1]} channels, the weight {w.shape} with {groups} "
             f"groups needs {w.shape[1] * groups}"
         )
+
+
+def _check_transposed(x: Node, w: Node, groups: int) -> None:
+    if len(x.shape) != 4 or len(w.shape) != 4 or x.shape[1] != w.shape[0]:
+        raise ShapeError(
+            f"conv_transpose2d needs (batch, c, height, width) and a weight (c, out / groups, "
+            f"height, width), got {x.shape} and {w.shape}"
+        )
+    if as_int(groups, "groups") < 1 or w.shape[0] % groups:
+        raise ShapeError(f"conv_transpose2d: {groups} groups do not divide {w.shape[0]} channels")
+
+
+def _spread(
+    x: Node,
+    kernel: Sequence[int],
+    stride: Pair,
+    dilation: Sequence[int],
+    padding: Pair,
+    output_padding: Pair,
+) -> Node:
+    """Return the image whose plain convolution is the transposed one: with zeros in between.
+
+    Each element of `x` reaches as many results as the kernel is long, so that many zeros are around
+    it; `padding` cuts some of them off, `output_padding` adds some at the lower and right border.
+    """
+    between, around = [(0, 0, 0), (0, 0, 0)], [(0, 0), (0, 0)]
+    for s, d, k, p, extra in zip(
+        check_pair(stride, "stride", least=1),
+        dilation,
+        kernel,
+        check_pair(padding, "padding", least=0),
+        check_pair(output_padding, "output_padding", least=0),
+        strict=True,
+    ):
+        reach = d * (k - 1)
+        between.append((0, 0, s - 1))
+        around.append((reach - p, reach - p + extra))
+    return pad_node(tensor.pad(x, between), around, 0)
+
+
+def _transposed(w: Node, groups: int) -> Node:
+    """Return the weight (c, o / groups, h, w) mirrored, as (o, c / groups, h, w) in groups."""
+    c, o, height, width = w.shape
+    mirrored = tensor.reshape(tensor.flip(w, (2, 3)), (groups, c // groups, o, height, width))
+    swapped = tensor.permute(mirrored, (0, 2, 1, 3, 4))
+    return tensor.reshape(swapped, (groups * o, c // groups, height, width))
 
 
 def _paddings(padding: Pair) -> list[tuple[int, int]]:

@@ -200,6 +200,8 @@ class Creation(Convolution):
         length = max(0, int(-((first - last) // step)))
         standard = int64 if whole else float32
         result = standard if dtype is None else as_dtype(dtype)
+        if length and not result.is_float:
+            check_fits((first, first + (length - 1) * step), result, "arange")
         if whole:
             node = tensor.arange(length, int64)
             node = node * step if step != 1 else node
@@ -284,17 +286,27 @@ class Creation(Convolution):
         return tuple(out)
 
 
-def check_device(device: str | None) -> str:
+def check_fits(values: Sequence[Scalar], dtype: DType, what: str) -> None:
+    """Raise DTypeError if one of `values` lies outside of the range of an integer or bool dtype."""
+    low, high = dtype.limits()
+    for value in values:
+        if not low <= int(value) <= high:
+            raise DTypeError(f"{what}: {value} does not fit {dtype} ({low} to {high})")
+
+
+def check_device(device: object) -> str:
     """Return the name of a device that exists."""
     if device is None:
         return DEVICES[0]
-    if device.upper() not in DEVICES:
+    if not isinstance(device, str) or device.upper() not in DEVICES:
         raise DeviceError(f"no device {device!r}; there is {', '.join(DEVICES)}")
     return device.upper()
 
 
 def node_from(data: Any, dtype: DType | None) -> Node:
     """Return a leaf with a copy of numbers, a nested list or a NumPy array."""
+    if isinstance(data, np.ma.MaskedArray):
+        raise DTypeError("a tensor has no mask; fill the masked array first: array.filled(value)")
     if isinstance(data, (np.ndarray, np.generic)):
         array = np.asarray(data)
     else:

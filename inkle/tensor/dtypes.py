@@ -61,10 +61,10 @@ def as_dtype(dtype: DTypeLike) -> DType:
         if dtype.kind in (Kind.INDEX, Kind.VOID):
             raise DTypeError(f"{dtype} is no element type of tensors")
         return dtype
-    name = dtype
+    name: object = dtype
     if isinstance(dtype, type) and dtype.__name__ in _PYTHON:
         return _PYTHON[dtype.__name__]
-    if not isinstance(dtype, str):
+    if name is not None and not isinstance(name, str):  # NumPy takes None for float64
         try:
             name = np.dtype(dtype).name
         except (TypeError, ValueError):

@@ -23,16 +23,33 @@ import sys
 import sysconfig
 import types
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from inkle.errors import TraceError
+from inkle.ir import forms
 from inkle.ir.dtype import DType
 from inkle.ir.node import Node
 from inkle.tensor.base import Core
+from inkle.tensor.contents import (
+    Reader,
+    cell_content,
+    class_reader,
+    function_reader,
+    module_reader,
+    object_reader,
+    read_elements,
+    read_mapping,
+    read_method,
+    read_partial,
+    read_slice,
+    slot_names,
+    unwrap,
+)
 from inkle.tensor.leaves import leaves_below
+from inkle.tensor.watch import Visit, Watch
 
 MAX_OBJECTS = 20_000  # objects walked before a guard is refused: it would cost more than it saves
 
@@ -55,6 +72,7 @@ _LIBRARIES: tuple[str, ...] = tuple(
 )
 
 Named = tuple[str, object]
+NOTHING: Mapping[int, int] = types.MappingProxyType({})
 
 
 class Same:
@@ -96,22 +114,26 @@ class Describer:
 
     Attributes:
         tensors: every tensor found, in order.
+        numbers: of compound things and tensors, by identity, in the order of the walk.
 
     Args:
         names: all names that user code is known to use. Those of functions that the walk finds are
             added; if there are new ones, the description may lack something: describe again.
         home: top-level package of the captured function: no library, wherever it is installed.
+        outer: numbers of what another walk has described already, by identity.
     """
 
-    def __init__(self, names: set[str], home: str = "") -> None:
+    def __init__(self, names: set[str], home: str = "", outer: Mapping[int, int] = NOTHING) -> None:
         self.tensors: list[Core] = []
+        self._visits: dict[int, Visit] = {}
+        self._asked: list[object] = []
+        self._is_watchable = True
         self._home = home
         self._names = names
         self._known = frozenset(names)
         self._all = not names.isdisjoint(_REFLECTION)
-        self._numbers: dict[int, int] = {}
-        self._seen: dict[int, int] = {}
-        self._kept: list[object] = []
+        self._outer = outer
+        self.numbers: dict[int, int] = {}
 
     def describe(self, value: Any) -> object:
         """Return a description of `value`.
@@ -121,16 +143,54 @@ class Describer:
                 position), or a huge object.
         """
         handler = _HANDLER_OF.get(type(value)) or _find_handler(type(value))
+        self._asked.append(value)
         if handler not in _COMPOUND:
+            self._is_watchable = self._is_watchable and handler is not _state
             return handler(self, value)
-        number = self._seen.get(id(value))
+        number = self.numbers.get(id(value))
         if number is not None:
             return "again", number
-        self._seen[id(value)] = len(self._seen)
-        self._kept.append(value)  # an id means something only while its object lives
-        if len(self._seen) > MAX_OBJECTS:
+        number = self._outer.get(id(value))
+        if number is not None:
+            if isinstance(value, Core):
+                self.tensors.append(value)
+            return "closed over", number
+        self.numbers[id(value)] = len(self.numbers)
+        if len(self.numbers) > MAX_OBJECTS:
             raise GuardError(f"which leads to more than {MAX_OBJECTS} objects; let it use fewer")
-        return handler(self, value)
+        before, self._asked = self._asked, []
+        # An id means something only while its object lives: the visit keeps it.
+        self._visits[id(value)] = Visit(value, self._reader(value), self._asked)
+        try:
+            return handler(self, value)
+        finally:
+            self._asked = before
+
+    def watch(self, root: Any) -> Watch | None:
+        """Return what says whether the description of `root` would be another one now.
+
+        Returns:
+            None if it depends on something that changes inside, as a bytearray does.
+        """
+        if not self._is_watchable or id(root) not in self._visits:
+            return None
+        try:
+            return Watch(root, self._visits)
+        except LookupError:
+            return None
+
+    def _reader(self, value: Any) -> Reader | None:
+        """Return what reads the contents of a compound thing; None if it is what it is."""
+        if isinstance(value, types.FunctionType):
+            library = self._is_library(value.__globals__.get("__name__"))
+            return function_reader(() if library else _read_names(value.__code__)[0])
+        if isinstance(value, types.ModuleType):
+            return None if self._is_library(value.__name__) else module_reader(self._known)
+        if isinstance(value, type):
+            return None if self._is_library(value.__module__) else class_reader(value)
+        if isinstance(value, Core) and not hasattr(value, "__dict__"):
+            return None  # the environment looks at all tensors
+        return _READERS.get(_HANDLER_OF[type(value)]) or object_reader(value)
 
     def named(self, pairs: Iterable[tuple[str, Any]]) -> tuple[Named, ...]:
         """Describe values with their names, which appear in messages."""
@@ -146,13 +206,9 @@ class Describer:
             raise
 
     def _tensor(self, value: Core) -> object:
-        number = self._numbers.setdefault(id(value), len(self.tensors))
-        if number < len(self.tensors):
-            return "again", "tensor", number
         self.tensors.append(value)
-        like = value._storage.outside
         own = self.named(getattr(value, "__dict__", {}).items())
-        return "tensor", like.shape, like.dtype.name, value.device, flow(value), own
+        return *describe_tensor(value), own
 
     # --- containers -------------------------------------------------------------------------------
 
@@ -180,13 +236,9 @@ class Describer:
 
     def _function(self, function: types.FunctionType) -> object:
         code = function.__code__
-        cells = []
-        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-            try:
-                cells.append((name, cell.cell_contents))
-            except ValueError:
-                cells.append((name, _unassigned))
-        parts = [self.named(cells), self._sequence(function.__defaults__ or ())]
+        cells = map(cell_content, function.__closure__ or ())
+        parts: list[object] = [self.named(zip(code.co_freevars, cells, strict=True))]
+        parts.append(self._sequence(function.__defaults__ or ()))
         parts.append(self.named((function.__kwdefaults__ or {}).items()))
         if not self._is_library(function.__globals__.get("__name__")):
             wanted, names = _read_names(code)
@@ -214,8 +266,7 @@ class Describer:
             return Same(cls)
         parts: list[tuple[str, Any]] = []
         for name, value in vars(cls).items():
-            value = getattr(value, "fget", None) or getattr(value, "func", value)  # properties
-            value = getattr(value, "__func__", value)  # static methods and class methods
+            value = unwrap(value)
             if not (name.startswith("__") and name.endswith("__")):
                 wanted = self._uses(name)
             elif name in _CONSTRUCTION:  # runs if somebody names the class, or calls super()
@@ -262,18 +313,21 @@ class Describer:
         )
 
 
+def describe_tensor(value: Core) -> tuple[object, ...]:
+    """Describe a tensor without attributes of its own: all but its value."""
+    storage = value._storage
+    return "tensor", storage.outside.shape, storage.outside.dtype.name, storage.device, flow(value)
+
+
 def flow(value: Core) -> str:
     """Say how gradients reach a tensor: it is a "leaf", "derived" from one, or "" neither."""
-    if value._history is not None and value._history.owner:
+    history = value._history
+    if history is not None and history.owner:
         return "leaf"
+    node = value._storage.outside if history is None else value.node
+    if node.op is forms.BUFFER:
+        return ""
     return "derived" if leaves_below(value.node) else ""
-
-
-def hidden_state() -> object:
-    """Describe state that a function may change unseen: the random numbers of Python and NumPy."""
-    numpy_random = sys.modules.get("numpy.random")
-    numpy_state = pickle.dumps(numpy_random.get_state()) if numpy_random else None
-    return random.getstate(), numpy_state
 
 
 @functools.lru_cache(maxsize=4096)
@@ -306,11 +360,9 @@ def _is_installed(module: str) -> bool:
 
 def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
     yield from getattr(value, "__dict__", {}).items()
-    for cls in type(value).__mro__:
-        slots = cls.__dict__.get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if hasattr(value, name):
-                yield name, getattr(value, name)
+    for name in slot_names(type(value)):
+        if hasattr(value, name):
+            yield name, getattr(value, name)
 
 
 def _is_python(kind: type) -> bool:
@@ -318,7 +370,6 @@ def _is_python(kind: type) -> bool:
     return all("__dict__" in vars(cls) or "__slots__" in vars(cls) for cls in kind.__mro__[:-1])
 
 
-_unassigned = object()  # stands for a closed-over name that has no value yet
 Handler = Callable[[Describer, Any], object]
 
 
@@ -342,20 +393,28 @@ def _state(_: Describer, value: Any) -> object:
     return type(value), pickle.dumps(value)
 
 
-# The first row that fits decides. Compound things may contain themselves and be shared.
+_READERS: dict[Handler, Reader] = {
+    Describer._sequence: read_elements,
+    Describer._mapping: read_mapping,
+    Describer._set: read_elements,
+    Describer._slice: read_slice,
+    Describer._method: read_method,
+    Describer._partial: read_partial,
+}
+# Compound things may contain themselves and be shared.
 _COMPOUND: frozenset[Handler] = frozenset(
-    (Describer._sequence, Describer._mapping, Describer._set, Describer._function,
-     Describer._method, Describer._partial, Describer._module, Describer._class,
+    (*_READERS, Describer._tensor, Describer._function, Describer._module, Describer._class,
      Describer._object)
 )  # fmt: skip
+# The first row that fits decides.
 _HANDLERS: tuple[tuple[type | tuple[type, ...], Handler], ...] = (
     (Core, Describer._tensor),
     ((enum.Enum, Node, DType, io.IOBase, types.CodeType, types.BuiltinFunctionType), _same),
     (float, _float),
     ((int, str, bytes, complex, type(None), type(...), type(NotImplemented), range), _value),
-    ((np.generic, array.array), _bits),
+    (np.generic, _bits),
     (np.ndarray, Describer._refuse_array),
-    ((bytearray, random.Random), _state),
+    ((array.array, bytearray, random.Random), _state),
     (slice, Describer._slice),
     ((list, tuple, collections.deque), Describer._sequence),
     ((dict, types.MappingProxyType), Describer._mapping),

@@ -18,7 +18,7 @@ import gc
 import logging
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat, starmap
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -30,9 +30,10 @@ from inkle.engine.trace import current_trace, tracing
 from inkle.errors import TraceError
 from inkle.ir import forms, tensor
 from inkle.ir.node import Node
-from inkle.runtime.locks import ProcessLock
+from inkle.runtime.locks import Locked
 from inkle.tensor.base import Core
-from inkle.tensor.guards import Describer, flow, hidden_state
+from inkle.tensor.environment import Environment, describe_plain, hidden_state
+from inkle.tensor.guards import Describer, flow
 from inkle.tensor.leaves import CUT, History, leaves_below
 from inkle.tensor.modes import modes
 from inkle.tensor.origin import user_line
@@ -43,6 +44,7 @@ from inkle.tensor.tensor import Tensor
 P = ParamSpec("P")
 R = TypeVar("R")
 MOST_ENTRIES = 64  # signatures kept; the least recently used goes first
+NAMES = tuple(f"argument {i}" for i in range(16))  # ready made; more arguments take longer
 MANY_TRACES = 16  # then a warning: the function is hardly ever replayed
 _log = logging.getLogger("inkle")
 
@@ -164,12 +166,13 @@ class _Traced:
     left_grads: list[tuple[Core, Node | None]]
 
 
-class _State:
+class _State(Locked):
     """What is known of one function, or of one instance's method."""
 
     def __init__(self) -> None:
-        self.lock = ProcessLock()
+        super().__init__()
         self.names: set[str] = set()
+        self.environment: Environment | None = None
         self.entries: list[_Entry] = []
         self.last: object = None
         self.reasons: deque[str] = deque(maxlen=100)
@@ -222,23 +225,39 @@ class Jit(Generic[P, R]):
         return "\n".join(f"trace {first + i}: {reason}" for i, reason in enumerate(reasons))
 
     def _describe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
-        names = self._state.names
-        given = [*((f"argument {i}", each) for i, each in enumerate(args)), *kwargs.items()]
+        state = self._state
         while True:
-            before = len(names)
-            describer = Describer(names, self._home)
-            arguments = describer.named(given)
-            n_arguments = len(describer.tensors)
-            signature = (
-                *arguments,
-                *describer.named([(getattr(self._function, "__name__", "it"), self._function)]),
-                ("training", modes.training),
-                ("no_grad", modes.no_grad),
-                ("INKLE_TARGET", config.get("INKLE_TARGET")),
-                ("INKLE_THREADS", config.get("INKLE_THREADS")),
-            )
-            if len(names) == before:
-                return _Call(signature, describer.tensors, n_arguments)
+            around = state.environment
+            closed_over = [] if around is None else around.tensors()
+            if around is None or not around.holds(self._function, closed_over):
+                around = state.environment = Environment(self._function, state.names, self._home)
+                closed_over = around.tensors()
+            arguments, tensors = self._describe_arguments(args, kwargs, around)
+            if around.is_complete():  # arguments may bring code that names more
+                break
+        signature = (
+            *arguments,
+            around.description,
+            ("training", modes.training),
+            ("no_grad", modes.no_grad),
+            ("INKLE_CHECK", config.get("INKLE_CHECK")),
+            ("INKLE_TARGET", config.get("INKLE_TARGET")),
+            ("INKLE_THREADS", config.get("INKLE_THREADS")),
+        )
+        return _Call(signature, [*tensors, *closed_over], len(tensors))
+
+    def _describe_arguments(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], around: Environment
+    ) -> tuple[Iterable[object], list[Core]]:
+        values = (*args, *kwargs.values())
+        names = (*NAMES[: len(args)], *kwargs)
+        plain = describe_plain(values, around.numbers)
+        if plain is not None and len(names) == len(plain):
+            tensors = [each for each in values if isinstance(each, Core)]
+            return zip(names, plain, strict=True), tensors
+        names = (*(f"argument {i}" for i in range(len(args))), *kwargs)
+        describer = Describer(self._state.names, self._home, around.numbers)
+        return describer.named(zip(names, values, strict=True)), describer.tensors
 
     def _find(self, call: _Call) -> _Entry | None:
         return next((each for each in self._state.entries[::-1] if each.matches(call)), None)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+import numpy as np
+
 from inkle.errors import DTypeError, ShapeError
 from inkle.ir import ops, tensor
 from inkle.ir.dtype import DType, bool_
@@ -67,6 +69,11 @@ class Linear(Reduction):
     def __matmul__(self, other: Any) -> Self:
         return self.matmul(other)
 
+    def __rmatmul__(self, other: Any) -> Self:
+        if not isinstance(other, np.ndarray):
+            return NotImplemented
+        return self._from_array(other).matmul(self)
+
     def outer(self, other: Any) -> Self:
         """Return the product of each element of a vector with each of another, (n, m)."""
         a, b = self._factors(other, "outer")
@@ -111,22 +118,30 @@ class Linear(Reduction):
         node = self.node
         result = node.dtype if node.dtype.is_float else accumulator(node.dtype)
         wide = node.cast(accumulator(node.dtype))
-        return self._new(self._scan(wide, ops.ADD, axis if dim is None else dim).cast(result))
+        return self._new(
+            self._scan(wide, ops.ADD, axis if dim is None else dim, "cumsum").cast(result)
+        )
 
     def cumprod(self, axis: int = 0, *, dim: int | None = None) -> Self:
         """Return the product of all elements up to each one along `axis`."""
         node = self.node
         result = node.dtype if node.dtype.is_float else accumulator(node.dtype)
         wide = node.cast(accumulator(node.dtype))
-        return self._new(self._scan(wide, ops.MUL, axis if dim is None else dim).cast(result))
+        return self._new(
+            self._scan(wide, ops.MUL, axis if dim is None else dim, "cumprod").cast(result)
+        )
 
     def cummax(self, axis: int = 0, *, dim: int | None = None) -> Self:
         """Return the largest element up to each one along `axis`."""
-        return self._new(self._scan(self._numbers(), ops.MAXIMUM, axis if dim is None else dim))
+        return self._new(
+            self._scan(self._numbers(), ops.MAXIMUM, axis if dim is None else dim, "cummax")
+        )
 
     def cummin(self, axis: int = 0, *, dim: int | None = None) -> Self:
         """Return the smallest element up to each one along `axis`."""
-        return self._new(self._scan(self._numbers(), ops.MINIMUM, axis if dim is None else dim))
+        return self._new(
+            self._scan(self._numbers(), ops.MINIMUM, axis if dim is None else dim, "cummin")
+        )
 
     def _numbers(self) -> Node:
         node = self.node
@@ -134,11 +149,11 @@ class Linear(Reduction):
             raise DTypeError("cummax and cummin need numbers, got bool; convert first: x.int()")
         return node
 
-    def _scan(self, x: Node, op: Op, axis: int) -> Node:
+    def _scan(self, x: Node, op: Op, axis: int, what: str) -> Node:
         if not x.shape:
-            check_axis(axis, 1, "scan")
+            check_axis(axis, 1, what)
             return x
-        number = check_axis(axis, len(x.shape), "scan")
+        number = check_axis(axis, len(x.shape), what)
         order = [i for i in range(len(x.shape)) if i != number]
         last = tensor.permute(x, [*order, number])
         inverse = sorted(range(len(x.shape)), key=[*order, number].__getitem__)

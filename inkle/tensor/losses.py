@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from inkle.errors import DTypeError, ShapeError
+from inkle.engine.index_checks import expect_classes
+from inkle.errors import DTypeError, OptionError, ShapeError
 from inkle.ir import tensor
 from inkle.ir.node import Node, const
 from inkle.tensor.activations import softplus
-from inkle.tensor.arguments import check_choice
+from inkle.tensor.arguments import as_int, as_number, check_choice
 from inkle.tensor.normalization import Normalization, log_softmax_node
 from inkle.tensor.reduction import count, mean_node, sum_node
 from inkle.tensor.selecting import one_hot_node
@@ -49,7 +50,8 @@ class Losses(Normalization):
             weight: (classes,): factor of each class, or None.
 
         Returns:
-            A number, or losses of (batch, ...) for reduction "none".
+            A number, or losses of (batch, ...) for reduction "none". The loss of a class that does
+            not exist is 0, or in checked mode an IndexRangeError.
 
         Raises:
             ShapeError: if self is not (batch, classes, ...) or (classes,), or the target does not
@@ -92,8 +94,10 @@ class Losses(Normalization):
     ) -> Self:
         """Return -x[target] for log-probabilities x; arguments as for `cross_entropy`."""
         x = self._float()
+        if not x.shape:
+            raise ShapeError("nll_loss needs (batch, classes, ...) or (classes,), got a number")
         axis = 1 if len(x.shape) > 1 else 0
-        index = self._class_numbers(target, x, axis, "nll_loss")
+        index = self._class_numbers(target, x, axis, ignore_index, "nll_loss")
         return self._new(self._nll(x, index, axis, reduction, 0.0, ignore_index, weight))
 
     def _cross_entropy(
@@ -108,7 +112,7 @@ class Losses(Normalization):
         what: str,
     ) -> Self:
         check_choice(reduction, REDUCTIONS, "reduction")
-        if not 0 <= smoothing <= 1:
+        if not 0 <= as_number(smoothing, "label_smoothing") <= 1:
             raise ShapeError(f"{what}: label_smoothing must be 0 ... 1, got {smoothing}")
         logs = log_softmax_node(x, (axis,))
         given = self._operand(target, what)
@@ -125,10 +129,10 @@ class Losses(Normalization):
                 return self._new(reduce_loss(losses, reduction))
             total = sum_node(losses, tuple(range(len(losses.shape))))
             return self._new(total / max(1, count(losses.shape, tuple(range(len(losses.shape))))))
-        index = self._class_numbers(target, x, axis, what)
+        index = self._class_numbers(target, x, axis, ignore, what)
         return self._new(self._nll(logs, index, axis, reduction, smoothing, ignore, weight))
 
-    def _class_numbers(self, target: Any, x: Node, axis: int, what: str) -> Node:
+    def _class_numbers(self, target: Any, x: Node, axis: int, ignore: int, what: str) -> Node:
         index = self._operand(target, what)
         if not isinstance(index, Node) or not index.dtype.is_integer:
             found = index.dtype if isinstance(index, Node) else repr(target)
@@ -138,7 +142,7 @@ class Losses(Normalization):
             raise ShapeError(
                 f"{what}: scores {x.shape} need classes of {wanted}, got {index.shape}"
             )
-        return index
+        return expect_classes(index, x.shape[axis], as_int(ignore, "ignore_index"), what)
 
     def _class_weight(self, weight: Any, x: Node, axis: int) -> Node:
         node = self._operand(weight, "class weight")
@@ -203,7 +207,11 @@ class Losses(Normalization):
     def smooth_l1_loss(self, target: Any, reduction: str = "mean", beta: float = 1.0) -> Self:
         """Return d² / (2 beta) where d = |x - target| is below `beta`, else d - beta / 2."""
         a, b = self._same_shape(target, "smooth_l1_loss")
+        if not 0 <= as_number(beta, "beta") < float("inf"):
+            raise OptionError(f"smooth_l1_loss needs a finite beta >= 0, got {beta}")
         d = (a - b).abs()
+        if not beta:
+            return self._new(reduce_loss(d, reduction))
         return self._new(
             reduce_loss((d < beta).where(d * d * (0.5 / beta), d - beta / 2), reduction)
         )
@@ -277,9 +285,12 @@ class Losses(Normalization):
         Returns:
             (..., queries, width of values). A query that sees no key gives NaN.
         """
-        for each, name in ((key, "key"), (value, "value")):
-            if not isinstance(each, Losses) or each.ndim < 2:
-                raise ShapeError(f"attention: {name} must be a tensor of at least two axes")
+        least = 3 if enable_gqa else 2
+        for each, name in ((self, "query"), (key, "key"), (value, "value")):
+            if not isinstance(each, Losses) or each.ndim < least:
+                raise ShapeError(f"attention: {name} must be a tensor of at least {least} axes")
+        if attn_mask is not None and not isinstance(attn_mask, type(self)):
+            raise DTypeError(f"attention: attn_mask must be a tensor, got {attn_mask!r:.60}")
         if enable_gqa:
             heads = self.shape[-3]
             if heads % key.shape[-3]:
@@ -287,7 +298,7 @@ class Losses(Normalization):
             key = key.repeat_interleave(heads // key.shape[-3], -3)
             value = value.repeat_interleave(heads // value.shape[-3], -3)
         if scale is None:
-            scale = self.shape[-1] ** -0.5
+            scale = max(1, self.shape[-1]) ** -0.5
         scores = self.matmul(key.transpose(-2, -1)) * scale
         if is_causal:
             n, m = scores.shape[-2:]

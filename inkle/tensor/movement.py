@@ -37,8 +37,7 @@ class Movement(Activations):
         start = node = self.node
         for step in steps:
             node = apply_step(node, step)
-        if node is start:
-            return self
+        # Also where nothing moves: a view does not show what is assigned to this tensor later.
         line = user_line()
         stamp(node, line)
         storage, view = self._storage, self._view
@@ -219,4 +218,4 @@ class Movement(Activations):
             if cut:
                 tail = tensor.shrink(node, axis, cut, n)
                 node = tensor.cat([tail, tensor.shrink(node, axis, 0, cut)], axis)
-        return self if node is self.node else self._new(node)
+        return self._new(node)

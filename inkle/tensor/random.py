@@ -8,7 +8,6 @@ every call.
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -20,8 +19,9 @@ from inkle.errors import DTypeError, ShapeError, TraceError
 from inkle.ir import tensor
 from inkle.ir.dtype import DType, float32, float64, int64, uint64
 from inkle.ir.node import Node, Shape
+from inkle.runtime.locks import fork_safe_lock
 from inkle.tensor.arguments import as_int, check_shape
-from inkle.tensor.creation import Creation
+from inkle.tensor.creation import Creation, check_fits
 from inkle.tensor.dtypes import DTypeLike, as_dtype
 from inkle.tensor.origin import user_line
 from inkle.tensor.threefry import GOLDEN, MASK64, mix64, random_words
@@ -33,7 +33,7 @@ class _State:
     """The seed and the number of draws; one for the process, guarded by a lock."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = fork_safe_lock()
         self.seed = 0
         self.draws = 0
 
@@ -164,6 +164,7 @@ class Random(Creation):
         low, high = as_int(low, "low of randint"), as_int(high, "high of randint")
         if high <= low:
             raise ShapeError(f"randint needs low < high, got {low} and {high}")
+        check_fits((low, high - 1), int64 if result.is_float else result, "randint")
         sizes = check_shape(shape, "randint")
         w0, w1 = random_words(_key_leaf(), sizes)
         bits = w0.cast(uint64) | w1.cast(uint64).shl(32)

@@ -83,7 +83,7 @@ class Reduction(Indexing):
         """
         node = self.node
         axes = check_axes(axis if dim is None else dim, len(node.shape), "sum")
-        result = as_dtype(dtype) if dtype is not None else _sum_dtype(node.dtype)
+        result = _sum_dtype(node.dtype, dtype, "sum")
         wide = accumulator(result) if result.is_float else result
         total = tensor.reduce(node.cast(wide), ops.ADD, axes).cast(result)
         return self._new(finish(total, node.shape, axes, keepdim=keepdim))
@@ -99,7 +99,7 @@ class Reduction(Indexing):
         """Return the product along `axis`; 1 along an empty one. Arguments as for `sum`."""
         node = self.node
         axes = check_axes(axis if dim is None else dim, len(node.shape), "prod")
-        result = as_dtype(dtype) if dtype is not None else _sum_dtype(node.dtype)
+        result = _sum_dtype(node.dtype, dtype, "prod")
         wide = accumulator(result) if result.is_float else result
         total = tensor.reduce(node.cast(wide), ops.MUL, axes).cast(result)
         return self._new(finish(total, node.shape, axes, keepdim=keepdim))
@@ -258,8 +258,13 @@ class Reduction(Indexing):
         return self._new(finish(value, node.shape, axes, keepdim=keepdim))
 
 
-def _sum_dtype(dtype: DType) -> DType:
-    return dtype if dtype.is_float else int64
+def _sum_dtype(dtype: DType, wanted: DTypeLike | None, what: str) -> DType:
+    if wanted is None:
+        return dtype if dtype.is_float else int64
+    result = as_dtype(wanted)
+    if result is bool_:
+        raise DTypeError(f"{what} has no result of bools; use any() or all()")
+    return result
 
 
 def _check_not_empty(shape: Shape, axes: tuple[int, ...], what: str) -> None:

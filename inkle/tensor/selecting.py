@@ -1,7 +1,7 @@
 """Reading and writing at computed places: gather, scatter, embedding, one-hot, sorting.
 
 Negative indices wrap once. Where an index that is only known at run time lies outside its axis,
-reads give 0 and writes are dropped.
+reads give 0 and writes are dropped; in checked mode (INKLE_CHECK=1) that is an error.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from inkle.ir.dtype import bool_, int64
 from inkle.ir.node import Node, const
 from inkle.ir.op import Op
 from inkle.tensor.arguments import Flag, as_int, check_axis, check_choice
+from inkle.tensor.base import meet_scalar
+from inkle.tensor.creation import check_fits
 from inkle.tensor.dtypes import DTypeLike, as_dtype
 from inkle.tensor.gradients import Gradients
 from inkle.tensor.sorting import argsort_node
@@ -130,9 +132,13 @@ class Selecting(Gradients):
                 )
             values = tensor.slice_(given, [(0, m, 1) for m in places.shape])
         else:
+            if meet_scalar(x.dtype, given) is not x.dtype:
+                raise DTypeError(f"{what}: {given!r} does not fit {x.dtype}; cast the tensor first")
             values = tensor.full(given, x.dtype, places.shape)
+        if x.dtype is bool_ and combine is not None:
+            raise DTypeError(f"{what} combines numbers, got bool; convert first: x.int()")
         spec = tuple([-1 if i == axis else i for i in range(len(x.shape))])
-        if combine is ops.ADD and x.dtype is not bool_:
+        if combine is ops.ADD:
             return self._new(scatter_add(x, values, [places], spec))
         return self._new(tensor.scatter(x, values, [places], spec, combine))
 
@@ -166,8 +172,11 @@ class Selecting(Gradients):
     @classmethod
     def randperm(cls, n: int, dtype: DTypeLike | None = None, device: str | None = None) -> Self:
         """Return 0 ... n - 1 in random order, int64 by default."""
+        result = int64 if dtype is None else as_dtype(dtype)
         places = cls.randint(n, low=-(2**62), high=2**62).argsort().node
-        return cls._created(places if dtype is None else places.cast(as_dtype(dtype)), device)
+        if n and not result.is_float:
+            check_fits((n - 1,), result, "randperm")
+        return cls._created(places.cast(result), device)
 
     # --- order ------------------------------------------------------------------------------------
 

@@ -60,11 +60,12 @@ def order_keys(x: Node) -> Node:
 
 
 def _padded(keys: Node, width: int) -> tuple[Node, Node]:
-    """Lengthen rows by the largest key; places tell it from real ones, and come after them."""
+    """Lengthen rows by the largest key, which comes after real ones; its places do not matter."""
     rows, n = keys.shape
     places = tensor.broadcast_to(tensor.arange(width), (rows, width))
     if n == width:
         return keys, places
+    places = places.minimum(n - 1)  # bounds of the result: what gathers by it is in range
     fill = tensor.full(keys.dtype.limits()[1], keys.dtype, (rows, width - n))
     return tensor.cat([keys, fill], 1), places
 
@@ -81,7 +82,7 @@ def _sort_blocks(keys: Node, places: Node) -> tuple[Node, Node]:
     i = tensor.broadcast_to(tensor.reshape(tensor.arange(size), (size, 1)), full)
     j = tensor.broadcast_to(tensor.arange(size), full)
     before = (other < mine) | (other.eq(mine) & (j < i))
-    rank = tensor.reduce(before.cast(int64), ops.ADD, (3,))
+    rank = tensor.reduce(before.cast(int64), ops.ADD, (3,)).minimum(size - 1)  # tells bounds so
     start = tensor.broadcast_to(
         tensor.reshape(tensor.arange(n // size) * size, (n // size, 1)), split
     )
@@ -94,7 +95,7 @@ def _merge(keys: Node, places: Node, width: int) -> tuple[Node, Node]:
     number = tensor.broadcast_to(tensor.arange(n), (rows, n))
     run = number // width
     is_left = (run % 2).eq(0)
-    partner = is_left.where(run + 1, run - 1) * width  # where the other run starts
+    partner = (run ^ 1) * width  # where the other run starts
     # Count the elements of the other run that come before: those that are smaller, and for a right
     # run the equal ones, too, which keeps the order of equals.
     low = tensor.full(0, int64, (rows, n))
@@ -102,13 +103,13 @@ def _merge(keys: Node, places: Node, width: int) -> tuple[Node, Node]:
     while step:
         probe = low + step
         inside = probe <= width
-        at = partner + inside.where(probe - 1, 0)
+        at = partner + inside.where(probe - 1, 0).minimum(width - 1)  # tells bounds so
         there = tensor.gather(keys, [at], (0, -1))
         comes_before = (there < keys) | (there.eq(keys) & ~is_left)
         low = (inside & comes_before).where(probe, low)
         step //= 2
-    target = (run - (run % 2)) * width + number % width + low
-    return _move(keys, places, target)
+    target = (run // 2) * (2 * width) + number % width + low
+    return _move(keys, places, target.minimum(n - 1))
 
 
 def _move(keys: Node, places: Node, target: Node) -> tuple[Node, Node]:

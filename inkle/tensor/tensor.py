@@ -7,6 +7,7 @@ assignment does not change them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, Self
 
@@ -15,7 +16,7 @@ import numpy as np
 from inkle.engine.realize import realize as realize_nodes
 from inkle.engine.storage import is_realized, to_array
 from inkle.engine.trace import current_trace
-from inkle.errors import DTypeError, ShapeError
+from inkle.errors import DTypeError, OptionError, ShapeError
 from inkle.ir import forms
 from inkle.ir.dtype import BY_NAME, bfloat16, float32
 from inkle.ir.elementwise import Scalar
@@ -27,6 +28,8 @@ from inkle.tensor.dtypes import ALIASES
 from inkle.tensor.losses import Losses
 
 Array = np.ndarray[Any, Any]
+
+MOST_AXES = 64  # of NumPy's arrays
 
 
 class Tensor(Losses):
@@ -60,10 +63,10 @@ class Tensor(Losses):
         """
         if current_trace() is not None:
             return self
-        for each in others:
-            if not isinstance(each, Tensor):
-                raise DTypeError(f"realize needs tensors, got {each!r:.60}")
         tensors: tuple[Tensor, ...] = (self, *others)
+        for each in tensors:
+            if not isinstance(each, Tensor):  # `Tensor.realize(a, b)`: self may be anything, too
+                raise DTypeError(f"realize needs tensors, got {each!r:.60}")
         pending = [each for each in tensors if each._storage.current.op is not forms.BUFFER]
         found = realize_nodes([each._storage.current for each in pending])
         for each, leaf in zip(pending, found, strict=True):
@@ -86,6 +89,8 @@ class Tensor(Losses):
         """Return the elements as an array that must not be written to."""
         if self.dtype is bfloat16:
             raise DTypeError(f"{what}: NumPy has no bfloat16; convert first: x.float()")
+        if self.ndim > MOST_AXES:
+            raise ShapeError(f"{what}: arrays have at most {MOST_AXES} axes, got {self.ndim}")
         if current_trace() is not None:  # of a value that depends on no argument
             return to_array(realize_nodes([self._storage.current])[0])
         if not is_realized(self._storage.current):
@@ -150,7 +155,10 @@ class Tensor(Losses):
         return float(self.item())
 
     def __int__(self) -> int:
-        return int(self.item())
+        value = self.item()
+        if isinstance(value, float) and not math.isfinite(value):
+            raise OptionError(f"{value} is no integer; cast(int64) has a result for it")
+        return int(value)
 
     def __index__(self) -> int:
         if not self.dtype.is_integer:
@@ -169,7 +177,11 @@ class Tensor(Losses):
             yield self[i]
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec and self.numel() == 1 else format(repr(self), spec)
+        if not spec:
+            return repr(self)
+        if self.numel() != 1:
+            raise DTypeError(f"format {spec!r} is for one number, got shape {self.shape}")
+        return format(self.item(), spec)
 
     # --- facts ------------------------------------------------------------------------------------
 

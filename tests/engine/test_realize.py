@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import gc
-import os
-import signal
-import subprocess
-import sys
-import textwrap
 import threading
 
 import numpy as np
 import pytest
 
 from inkle import Context, Tensor, manual_seed, nn
-from inkle.engine import profile, realize
+from inkle.engine import profile, realize, storage
 from inkle.engine.pipeline import TIMES
 from inkle.engine.realize import canonicalize
-from inkle.errors import CompileError, ShapeError
+from inkle.errors import CompileError, DeviceError, ShapeError
 from inkle.ir import forms
+from inkle.ir.node import intern
 from inkle.runtime.device import open_device
 
 
@@ -38,11 +34,6 @@ def launches(monkeypatch):
 
     monkeypatch.setattr(profile, "run", watch)
     return seen
-
-
-def run_program(text):
-    command = [sys.executable, "-c", textwrap.dedent(text)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
 def live_bytes():
@@ -332,84 +323,6 @@ def test_number_of_threads_does_not_change_bits(seed):
     assert compute(1) == compute(2) == compute(2) == compute(3)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_fork_after_use():
-    x = Tensor(array(64, 64))
-    want = (x @ x).tolist()
-
-    child = os.fork()
-    if child == 0:
-        try:
-            known, new = (x @ x + 0).tolist() == want, (x * 3).mean().item()
-            os._exit(0 if known and abs(new) < 1 else 1)
-        finally:
-            os._exit(2)
-    _, status = os.waitpid(child, 0)
-
-    assert os.waitstatus_to_exitcode(status) == 0
-    assert (x @ x + 0).tolist() == want
-
-
-INTERRUPTED = """
-    import random, signal, time
-    import numpy as np
-    from inkle import Tensor
-    from inkle.runtime.device import open_device
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    array = np.random.default_rng(0).normal(size=(100, 100)).astype(np.float32)
-    weight, total = Tensor(array), Tensor([0.0])
-    (weight @ weight + 1.0).sum().item()
-    live = open_device("CPU").memory_report().live_bytes
-    interrupts = done = 0
-    signal.signal(signal.SIGALRM, interrupt)
-    end = time.monotonic() + 20
-    while interrupts < 50 and time.monotonic() < end:
-        try:
-            signal.setitimer(signal.ITIMER_REAL, random.uniform(0.00002, 0.002))
-            (weight @ weight + float(done % 3)).sum().item()
-            total, done = total + 1, done + 1
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        except KeyboardInterrupt:
-            interrupts += 1
-    lost = open_device("CPU").memory_report().live_bytes - live
-    right = np.allclose((weight @ weight).numpy(), array @ array, rtol=1e-3, atol=1e-4)
-    print(interrupts > 5, total.item() == done, right, lost < 1 << 20)
-"""
-
-
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on this system")
-def test_interrupts_lose_nothing():
-    done = run_program(INTERRUPTED)
-
-    assert done.stdout == "True True True True\n", done.stderr
-
-
-@pytest.mark.slow
-def test_ctrl_c_ends_a_program_as_usual():
-    program = """
-        import os, signal, threading, time
-        from inkle import Tensor
-        x = Tensor.ones(700, 700).realize()
-        threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
-        try:
-            while True:
-                (x @ x).sum().item()
-        except KeyboardInterrupt:
-            print((x @ x)[0, 0].item(), flush=True)
-            raise
-    """
-
-    done = run_program(program)
-
-    assert done.stdout == "700.0\n"
-    assert done.returncode == -signal.SIGINT or done.returncode == 130
-    assert "KeyboardInterrupt" in done.stderr
-
-
 # --- errors ---------------------------------------------------------------------------------------
 
 
@@ -440,3 +353,37 @@ def test_memory_that_is_not_there_is_one_error_and_nothing_is_lost():
 def test_error_in_one_expression_is_found_where_it_is_written():
     with pytest.raises(ShapeError, match=r"\(2,\).*\(3,\)"):
         Tensor([1.0, 2.0]) + Tensor([1.0, 2.0, 3.0])
+
+
+def test_copy_to_the_device_where_a_value_is_changes_nothing():
+    x = Tensor([1.0, 2.0]).node
+    there, nowhere = (intern(forms.COPY, x.dtype, (x,), to, x.shape) for to in ("CPU", "TPU"))
+
+    (leaf,) = realize.realize([there + 1.0])
+
+    assert storage.to_array(leaf).tolist() == [2.0, 3.0]
+    with pytest.raises(DeviceError, match="no device 'TPU'; there are CPU"):
+        realize.realize([nowhere + 1.0])
+
+
+def test_moving_to_the_same_device_is_the_same_tensor():
+    x = Tensor([1.0, 2.0]).requires_grad_()
+
+    assert x.to("cpu") is x.cpu() is x.to(None) is x
+    assert x.to("float16").dtype.name == "float16"
+    (x.to("CPU") * 2).sum().backward()
+    assert x.grad.tolist() == [2.0, 2.0]
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=RecursionError,
+    reason="a chain of gathers is inlined into one kernel, and linearize recurses over its loads",
+)
+def test_long_chain_of_gathers():
+    x, reverse = Tensor(np.arange(5.0)), Tensor(np.arange(5)[::-1].copy())
+
+    for _ in range(300):
+        x = x[reverse] + 1
+
+    assert x.tolist() == [300.0, 301.0, 302.0, 303.0, 304.0]

@@ -13,8 +13,9 @@ from inkle.ir.node import const, intern
 from inkle.ir.spec import check_loop, check_tensor, verify
 from inkle.ir.tensor import arange, buffer, param
 
-X = param(0, dt.float32, (2, 3))
-A, B = (param(slot, dt.float32, (8,)) for slot in range(2))
+# Slots that no graph of another test uses: a wrong node would be a living right one, if one exists.
+X = param(70, dt.float32, (2, 3))
+A, B = (param(slot, dt.float32, (8,)) for slot in (71, 72))
 R, S = range_(0, 8), range_(1, 8)
 
 
@@ -130,7 +131,7 @@ TWO_LANES = store(A, range_(2, 2, Axis.LANE) + range_(3, 4, Axis.LANE), const(0.
          "after those of its"),
         (lambda: kernel(store(A, R, load(B, range_(0, 4)) + load(B, R)), order=(R, range_(0, 4))),
          "number is used once"),
-        (lambda: kernel(store(A, R, load(param(1, dt.float32, (9,)), R) + load(B, R))),
+        (lambda: kernel(store(A, R, load(param(71, dt.float32, (9,)), R) + load(B, R))),
          "a slot has one dtype"),
         (lambda: kernel(nested(), order=(R, S)),
          "bound inside"),

@@ -154,7 +154,8 @@ def test_buffers_keep_their_number_and_new_ones_get_larger_ones():
     again = from_text(to_text([mine + 1]))[0]
     foreign = from_text(f"%0 = buffer:int8[3] ({number + 1000}, (3,))\noutputs %0\n")[0]
 
-    assert again.src[0] is mine
+    assert again.src[0] is not mine  # its memory is not in the text
+    assert again.src[0].arg == mine.arg
     assert buffer(dt.int8, (3,)).arg[0] > foreign.arg[0]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inkle.errors import ShapeError
+from inkle.errors import DTypeError, ShapeError
 from inkle.nn.batches import batches
 
 IMAGES = np.arange(10 * 6).reshape(10, 2, 3)
@@ -71,8 +71,9 @@ def test_the_length_is_the_number_of_batches(rows, size, drop_last, shuffle):
         ([], 1, "needs at least one array"),
         ([IMAGES, LABELS[:9]], 1, r"number of rows, got shapes \[\(10, 2, 3\), \(9,\)\]"),
         ([np.array(3)], 1, r"number of rows, got shapes \[\(\)\]"),
+        ([LABELS], 1.5, "size of a batch must be an integer, got 1.5"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused_at_once(arrays, size, message):
-    with pytest.raises(ShapeError, match=message):
+    with pytest.raises((ShapeError, DTypeError), match=message):
         batches(arrays, size)

@@ -298,7 +298,7 @@ def test_when_no_source_has_it_each_is_named_with_its_reason(tmp_path):
 
 
 @pytest.fixture
-def tiny_mnist(tmp_path, monkeypatch, server):
+def tiny_mnist(tmp_path, monkeypatch, setenv, server):
     """Make `mnist` mean four tiny files, an empty cache, and no source beyond this machine."""
     contents = {
         "train-images-idx3-ubyte": b"\0\0\x08\x03\0\0\0\x02\0\0\0\x01\0\0\0\x01\x07\x08",
@@ -310,7 +310,7 @@ def tiny_mnist(tmp_path, monkeypatch, server):
     monkeypatch.setattr(datasets, "MNIST_FILES", files)
     monkeypatch.setattr(datasets, "MNIST_URLS", (server.url,))
     monkeypatch.setenv("PATH", str(tmp_path / "no programs"))
-    monkeypatch.setenv("INKLE_CACHE", str(tmp_path / "cache"))
+    setenv("INKLE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("INKLE_DATA", raising=False)
     return contents
 

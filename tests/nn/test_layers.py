@@ -273,6 +273,12 @@ def test_a_layer_without_inputs_gives_its_bias():
         (lambda: nn.BatchNorm(3)(Tensor(floats(2, 4))), ShapeError, r"got \(2, 4\)"),
         (lambda: nn.LayerNorm(3)(Tensor(floats(2, 4))), ShapeError, r"\(3,\).*\(2, 4\)"),
         (lambda: nn.Embedding(3, 2)(Tensor([1.0])), DTypeError, "needs integers, got float32"),
+        (lambda: nn.Linear(3, 4)(None), DTypeError, "Linear needs a tensor, got NoneType; make"),
+        (lambda: nn.Conv2d(3, 4, 3)([1.0]), DTypeError, "Conv2d needs a tensor, got list"),
+        (lambda: nn.Embedding(3, 2)([1]), DTypeError, "Embedding needs a tensor, got list"),
+        (lambda: nn.BatchNorm(3)(1.0), DTypeError, "BatchNorm needs a tensor, got float"),
+        (lambda: nn.LayerNorm(3)("a"), DTypeError, "LayerNorm needs a tensor, got str"),
+        (lambda: nn.Dropout(0.5)(2), DTypeError, "Dropout needs a tensor, got int"),
         (lambda: nn.Dropout(1.5), OptionError, "from 0 to 1, got 1.5"),
         (lambda: nn.Dropout(float("nan")), OptionError, "from 0 to 1, got nan"),
     ],
@@ -280,6 +286,14 @@ def test_a_layer_without_inputs_gives_its_bias():
 def test_arguments_that_do_not_fit_are_refused(action, error, message):
     with pytest.raises(error, match=message):
         action()
+
+
+def test_layers_take_arrays_of_numpy():
+    linear, table = nn.Linear(3, 4), nn.Embedding(5, 2)
+    x, rows = floats(2, 3), np.array([[0, 4]])
+
+    assert linear(x).tolist() == linear(Tensor(x)).tolist()
+    assert table(rows).tolist() == table(Tensor(rows)).tolist()
 
 
 def test_captured_batch_norm_moves_its_statistics_at_every_call():

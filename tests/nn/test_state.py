@@ -231,6 +231,11 @@ def test_an_error_names_everything_that_differs_and_changes_nothing():
     assert np.array_equal(model.weight.numpy(), before)
 
 
+def test_state_that_is_none_is_refused():
+    with pytest.raises(DTypeError, match="a state is a dict of tensors by name, got NoneType"):
+        load_state_dict(nn.Linear(2, 3), None)
+
+
 def test_long_lists_are_cut():
     with pytest.raises(StateError, match=r"30 missing: 0, .*, 7 and 22 more$"):
         load_state_dict([Tensor([0.0])] * 30, {})

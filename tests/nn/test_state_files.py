@@ -180,3 +180,21 @@ def test_files_that_are_missing_or_damaged_are_errors_that_say_so(tmp_path):
         safe_save({"x": Tensor([1.0])}, tmp_path / "none" / "x")
     with pytest.raises(DTypeError, match="'x' must be a Tensor, got list"):
         safe_save({"x": [1.0]}, tmp_path / "x")
+    with pytest.raises(DTypeError, match="a state is a dict of tensors by name, got NoneType"):
+        safe_save(None, tmp_path / "x")
+    with pytest.raises(DTypeError, match=r"a path is text or a pathlib\.Path, got int 3"):
+        safe_load(3)
+    with pytest.raises(DTypeError, match=r"a path is text or a pathlib\.Path, got NoneType"):
+        safe_save({"x": Tensor([1.0])}, None)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names on this system")
+def test_devices_and_pipes_are_never_replaced_by_files(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+
+    for name in ("pipe", "link"):
+        with pytest.raises(DataError, match=f"cannot write .*{name}: it is a device, a pipe"):
+            safe_save({"x": Tensor([1.0])}, tmp_path / name)
+
+    assert (tmp_path / "pipe").is_fifo()

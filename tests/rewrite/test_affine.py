@@ -9,7 +9,7 @@ from inkle.ir.dtype import index
 from inkle.ir.loop import range_
 from inkle.ir.node import const
 from inkle.ir.pseudo import expression
-from inkle.rewrite.affine import Affine, affine_of, digest, product
+from inkle.rewrite.affine import Affine, affine_of, digest, product, total_of
 from inkle.rewrite.known import Known, intersect
 from tests.rules.expressions import free
 
@@ -50,6 +50,8 @@ def test_sums_can_be_added_scaled_and_divided():
     assert total.scaled(3).node() is R0 * 12 + 24
     assert total.divided(4).node() is R0 + 2
     assert total.shifted(-8).node() is R0 * 4
+    assert total.scaled(0) == Affine({}, 0)
+    assert total_of([(total, 2), (affine_of(R0 + R1), -8)], 1).node() is 17 - R1 * 8
     assert total.divisor() == 4
     assert total.direction() == frozenset({(R0, 1)})
     assert Affine({}, 0).node() is const(0, index)

@@ -9,8 +9,9 @@ from inkle.ir.loop import range_
 from inkle.ir.node import const
 from inkle.ir.op import BOOL, FLOAT, INTEGER, NUMBER
 from inkle.rewrite.engine import RuleSet
-from inkle.rewrite.pattern import hole
-from inkle.rewrite.rule import FIXED, INDEX, rule
+from inkle.rewrite.pattern import hole, operand_dtype
+from inkle.rewrite.rule import FIXED, INDEX, Rule, rule
+from inkle.rules import INDEX_RULES, SIMPLIFY
 from tests.rules.expressions import free
 
 R0, R1 = range_(0, 6), range_(1, 4)
@@ -150,3 +151,12 @@ def test_sides_are_kept_per_dtype():
     assert each.sides(int8) is each.sides(int8)
     assert each.sides(int8).left.dtype is int8
     assert each.root is ops.ADD
+
+
+@pytest.mark.parametrize("rules", [SIMPLIFY, INDEX_RULES], ids=["simplify", "index"])
+def test_rules_about_operands_of_their_own_dtype_are_so_for_every_dtype(rules):
+    """`matchers` looks at two dtypes only."""
+    for each in rules.rules:
+        if isinstance(each, Rule):
+            own = [operand_dtype(each.sides(dtype).left) is dtype for dtype in each.dtypes()]
+            assert all(own) == all(own[-2:]), each.name

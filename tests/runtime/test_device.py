@@ -44,14 +44,14 @@ def test_unavailable_device_says_why(monkeypatch: pytest.MonkeyPatch):
         open_device("CPU")
 
 
-def test_target_of_the_setting_is_used_if_it_runs_here(monkeypatch: pytest.MonkeyPatch):
+def test_target_of_the_setting_is_used_if_it_runs_here(monkeypatch: pytest.MonkeyPatch, setenv):
     smaller, foreign = ("sse", "neon") if X86 else ("neon", "sse")
     monkeypatch.setattr(device, "_open", {})
 
-    monkeypatch.setenv("INKLE_TARGET", foreign)
+    setenv("INKLE_TARGET", foreign)
     with pytest.raises(DeviceError, match=f"CPU target {foreign} does not run on this"):
         open_device("CPU")
-    monkeypatch.setenv("INKLE_TARGET", smaller)
+    setenv("INKLE_TARGET", smaller)
     assert open_device("CPU").target.name == smaller
 
 

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -195,17 +195,17 @@ def test_absurd_number_of_threads_is_refused(threads: int):
         Pool(threads)
 
 
-def test_default_pool_follows_the_setting(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("INKLE_THREADS", "3")
+def test_default_pool_follows_the_setting(setenv):
+    setenv("INKLE_THREADS", "3")
     assert default_pool().threads == 3
     assert default_pool() is default_pool(3)
 
-    monkeypatch.setenv("INKLE_THREADS", "0")
+    setenv("INKLE_THREADS", "0")
     assert default_pool().threads == machine.usable_cores()
     with config.Context(INKLE_THREADS=1):
         assert default_pool().threads == 1
 
-    monkeypatch.setenv("INKLE_THREADS", "many")
+    setenv("INKLE_THREADS", "many")
     with pytest.raises(InkleError, match="INKLE_THREADS='many'"):
         default_pool()
 
@@ -226,6 +226,15 @@ def test_workers_block_signals_so_that_the_main_thread_gets_them(make_pool: Make
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt, even in a job in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
 def test_interrupt_during_a_kernel_is_raised_after_it(make_pool: MakePool):
     pool = make_pool(2)
     pool.start()

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from inkle.check.reference import evaluate
 from inkle.ir import tensor
 from inkle.ir.dtype import int32
-from inkle.schedule.index import Loop, single
+from inkle.ir.loop import range_
+from inkle.ir.node import Node
+from inkle.rewrite.affine import single
 from inkle.schedule.movement import MOVES, flatten, grouped, reindex
 from tests.schedule.test_index import value
 
@@ -32,8 +34,8 @@ def shapes_of_one_size(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...
     return shape(), shape()
 
 
-def loops_over(shape: tuple[int, ...]) -> list[Loop]:
-    return [Loop(i, n) for i, n in enumerate(shape)]
+def loops_over(shape: tuple[int, ...]) -> list[Node]:
+    return [range_(i, n) for i, n in enumerate(shape)]
 
 
 @given(shapes_of_one_size())
@@ -57,17 +59,17 @@ def test_reshape_there_and_back_is_the_identity(shapes: tuple[tuple[int, ...], .
 
     assert value(position, {}) == 0 if prod(old) == 1 else True
     for place, point in enumerate(itertools.product(*map(range, old))):
-        assert value(position, dict(zip([each.terms[0][0] for each in loops], point))) == place
+        assert value(position, dict(zip(loops_over(old), point))) == place
 
 
 def test_axes_that_split_or_merge_do_not_mix_with_others() -> None:
-    groups = list(grouped((6, 20, 7), (2, 3, 4, 5, 7)))
+    groups = grouped((6, 20, 7), (2, 3, 4, 5, 7))
 
-    assert groups == [
+    assert groups == (
         (slice(0, 1), slice(0, 2)),
         (slice(1, 2), slice(2, 4)),
         (slice(2, 3), slice(4, 5)),
-    ]
+    )
 
 
 X = tensor.param(0, int32, (3, 4))

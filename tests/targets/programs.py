@@ -10,6 +10,13 @@ def _arrays(*shapes, seed=0):
     return [rng.standard_normal(shape, dtype=np.float32) for shape in shapes]
 
 
+def _bytes(first, second, seed=0):
+    """Unsigned and signed bytes, the extremes among them."""
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, 256, first).astype(np.uint8),
+            rng.integers(-128, 128, second).astype(np.int8)]  # fmt: skip
+
+
 def _softmax(x):
     e = np.exp(x.astype(np.float64) - x.max(axis=1, keepdims=True))
     return e / e.sum(axis=1, keepdims=True)
@@ -86,6 +93,16 @@ PROGRAMS = {
         [np.linspace(-3, 3, 77, dtype=np.float32)],
         lambda a: (a.cast("bfloat16") * 2).cast("float32"),
         lambda a: 2 * _to_bfloat16(a),
+    ),
+    "product of bytes": (
+        _bytes((37, 70), (70, 53)),
+        lambda a, b: a.matmul(b, dtype="int32"),
+        lambda a, b: a.astype(np.int32) @ b.astype(np.int32),
+    ),
+    "product of bfloat16": (
+        _arrays((37, 70), (70, 53)),
+        lambda a, b: a.cast("bfloat16").matmul(b.cast("bfloat16"), dtype="float32"),
+        lambda a, b: _to_bfloat16(a).astype(np.float64) @ _to_bfloat16(b),
     ),
     "softmax and its sum": (_arrays((512, 128)), lambda a: a.softmax(1).sum(), lambda a: 512.0),
     "gather": (

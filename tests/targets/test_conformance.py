@@ -1,5 +1,7 @@
 """One suite for every target: the same programs, executed where this machine can, else compiled."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,12 +9,13 @@ import inkle
 from inkle import Tensor
 from inkle.engine import pipeline
 from inkle.engine.realize import canonicalize
-from inkle.runtime.cpu.llvm import emit_object
+from inkle.runtime.cpu.llvm import emit_assembly, emit_object
 from inkle.runtime.cpu.target import Target
 from inkle.schedule import schedule
 from tests.targets.programs import PROGRAMS
 
-EXECUTED = [name for name in ("avx512", "avx2", "sse") if Target.named(name).runs_on(Target.host())]
+X86 = ("avx512dot", "avx512", "avx2", "sse")
+EXECUTED = [name for name in X86 if Target.named(name).runs_on(Target.host())]
 programs = pytest.mark.parametrize("name", PROGRAMS)
 
 
@@ -60,3 +63,26 @@ def test_wide_registers_are_not_used_on_narrow_targets():
 
         assert f"<{lanes} x float>" in text
         assert f"<{2 * lanes} x float>" not in text
+
+
+def test_products_of_bytes_use_the_instruction_of_targets_that_have_one():
+    arrays, program, _ = PROGRAMS["product of bytes"]
+    outputs, _ = canonicalize([program(*[Tensor(array) for array in arrays]).node])
+    (launch,) = schedule(outputs).launches
+
+    for name, expected in (("avx512dot", True), ("avx512", False)):
+        target = Target.named(name)
+        machine = pipeline.machine_of(target, 1)
+        machine = replace(machine, instructions=target.instructions)
+        _, text, _, _ = pipeline.to_source(launch.kernel, machine)
+
+        assert ("vpdpbusd" in emit_assembly(text, target)) is expected
+
+
+def test_code_for_instructions_runs_only_where_they_are_all_listed():
+    dots, plain = Target.named("avx512dot"), Target.named("avx512")
+
+    assert dots.instructions == {"vpdpbusd", "vpdpbusd_swapped"}, "vdpbf16ps is slow"
+    assert plain.instructions == frozenset()
+    assert plain.runs_on(dots)
+    assert not dots.runs_on(plain)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inkle.errors import DTypeError, GradientError, IndexRangeError, ShapeError
+from inkle.errors import DTypeError, GradientError, IndexRangeError, OptionError, ShapeError
 from inkle.tensor import Tensor, grad
 
 X = np.arange(6.0).reshape(2, 3)
@@ -109,6 +109,39 @@ MESSAGES = [
     (lambda x: grad(lambda y: y.sum(), 1)(x), GradientError, r"no argument number 1"),
     (lambda x: grad(lambda y: y.sum())(3), GradientError, r"must be a float tensor, got 3"),
     (lambda x: x.layernorm("a"), DTypeError, r"integer"),
+    (lambda x: x.sum(dtype="bool"), DTypeError, r"sum has no result of bools; use any"),
+    (lambda x: x.prod(dtype="bool"), DTypeError, r"prod has no result of bools"),
+    (lambda x: x.cumsum(3), IndexRangeError, r"cumsum: no axis 3"),
+    (lambda x: x.cast(None), DTypeError, r"no element type None"),
+    (lambda x: x.bool().bitcast("uint8"), DTypeError, r"a bool has no bits; use cast"),
+    (lambda x: x.cast("uint8").bitcast("bool"), DTypeError, r"a bool has no bits; use cast"),
+    (lambda x: int(x[0, 0] / 0), OptionError, r"nan is no integer; cast\(int64\)"),
+    (lambda x: int(x[1, 1] / 0), OptionError, r"inf is no integer"),
+    (lambda x: f"{x:.2f}", DTypeError, r"'.2f' is for one number, got shape \(2, 3\)"),
+    (lambda x: x.long().scatter(0, Tensor([[0]]), 1.5), DTypeError, r"scatter: 1.5 does not fit"),
+    (lambda x: x.cast("uint8").scatter(0, Tensor([[0]]), 300), DTypeError, r"not fit uint8"),
+    (lambda x: x.bool().scatter_add(0, Tensor([[0]]), x.bool()), DTypeError, r"numbers, got bool"),
+    (lambda x: x.bool().scatter_reduce(0, Tensor([[0]]), x.bool(), "amax"), DTypeError,
+     r"scatter_reduce combines numbers, got bool"),
+    (lambda x: x.smooth_l1_loss(x, beta=-1), OptionError, r"finite beta >= 0, got -1"),
+    (lambda x: x.smooth_l1_loss(x, beta="a"), DTypeError, r"beta must be a number"),
+    (lambda x: x.cross_entropy(Tensor([0, 1]), label_smoothing="a"), DTypeError,
+     r"label_smoothing must be a number"),
+    (lambda x: x.cross_entropy(Tensor([0, 1]), ignore_index=0.5), DTypeError,
+     r"ignore_index must be an integer"),
+    (lambda x: x.sum().nll_loss(Tensor(0)), ShapeError, r"nll_loss needs .* got a number"),
+    (lambda x: x[0].scaled_dot_product_attention(x, x), ShapeError, r"query must be a tensor"),
+    (lambda x: x.scaled_dot_product_attention(x, x, enable_gqa=True), ShapeError,
+     r"at least 3 axes"),
+    (lambda x: x.scaled_dot_product_attention(x, x, attn_mask=X), DTypeError,
+     r"attn_mask must be a tensor"),
+    (lambda x: Tensor.arange(300, dtype="uint8"), DTypeError, r"arange: 299 does not fit uint8"),
+    (lambda x: Tensor.arange(-1, 3, dtype="uint8"), DTypeError, r"arange: -1 does not fit uint8"),
+    (lambda x: Tensor.arange(2**70), DTypeError, r"does not fit int64"),
+    (lambda x: Tensor.randint(2, low=0, high=300, dtype="uint8"), DTypeError,
+     r"randint: 299 does not fit uint8"),
+    (lambda x: Tensor.randint(2, low=0, high=2**80), DTypeError, r"does not fit int64"),
+    (lambda x: Tensor.randperm(300, dtype="uint8"), DTypeError, r"299 does not fit uint8"),
 ]  # fmt: skip
 
 

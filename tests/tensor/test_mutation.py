@@ -206,6 +206,29 @@ def test_many_updates_without_realizing():
     assert x.tolist() == [float(150 + i) for i in range(50)]
 
 
+@pytest.mark.parametrize(
+    "take",
+    [lambda x: x[:], lambda x: x[0:3], lambda x: x.reshape(3, 2), lambda x: x.permute(0, 1),
+     lambda x: x.expand(3, 2), lambda x: x.abs(), lambda x: x.floor(), lambda x: x.roll(0, 0)],
+)  # fmt: skip
+def test_what_changes_nothing_still_keeps_its_values(take):
+    base = Tensor(np.arange(6, dtype=np.uint8).reshape(3, 2))
+    same = take(base)
+
+    base[:1] = 9
+
+    assert same.tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert base.tolist() == [[9, 9], [2, 3], [4, 5]]
+
+
+def test_view_that_moves_nothing_writes_to_its_base():
+    base = Tensor([1.0, 2.0])
+
+    base[:].assign(Tensor([3.0, 4.0]))
+
+    assert base.tolist() == [3.0, 4.0]
+
+
 # A random program of views, reads and writes; NumPy with a copy at every read is the meaning.
 _OPS = st.lists(
     st.tuples(

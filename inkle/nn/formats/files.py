@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from inkle.errors import DataError
+from inkle.errors import DataError, DTypeError
 
 PathLike = str | os.PathLike[str]
 MAX_AXES = 64  # NumPy's limit
@@ -32,7 +32,9 @@ def open_to_read(path: PathLike) -> BinaryIO:
 
     Raises:
         DataError: if there is no such file, or it may not be read.
+        DTypeError: if `path` is no path; a number would name a file that is open already.
     """
+    _check_path(path)
     try:
         return open(path, "rb")
     except OSError as error:
@@ -50,9 +52,14 @@ def write_atomically(path: PathLike, chunks: Iterable[bytes | memoryview]) -> No
         chunks: what to write, in order.
 
     Raises:
-        DataError: if the folder is missing or read-only, the disk is full, and so on.
+        DataError: if the folder is missing or read-only, the disk is full, and so on; or if `path`
+            is a device or a pipe, which must not be replaced by a file.
+        DTypeError: if `path` is no path.
     """
+    _check_path(path)
     target = Path(os.path.realpath(path))
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        raise DataError(f"cannot write {os.fspath(path)}: it is a device, a pipe or a socket")
     # A short name of its own: the name of `path` may already be as long as names can be.
     temporary = target.parent / f".inkle-{secrets.token_hex(8)}.tmp"
     try:
@@ -68,3 +75,10 @@ def write_atomically(path: PathLike, chunks: Iterable[bytes | memoryview]) -> No
     finally:  # after Ctrl-C too; nothing is left to remove when all went well
         with suppress(OSError):
             temporary.unlink()
+
+
+def _check_path(path: object) -> None:
+    if not isinstance(path, (str, os.PathLike)):
+        raise DTypeError(
+            f"a path is text or a pathlib.Path, got {type(path).__name__} {path!r:.60}"
+        )

@@ -39,7 +39,7 @@ def erfc(x: Node) -> Node:
     """Return the complementary error function: exp(-a*a) * (1 + p)/(1 + 2a), a = |x|.
 
     To keep the relative error small far out, a*a is a sum, exp and p are taken without their ones,
-    and 1/(1 + 2a) is corrected by what its rounding leaves; all meet in the last sum.
+    and 1/(1 + 2a) and 1 + p are corrected by what their rounding leaves; all meet in the last sum.
     """
     form = format_of(x)
     zero, centre = ERFC_FAR[form.bits]
@@ -50,11 +50,13 @@ def erfc(x: Node) -> Node:
     r = r - a.fma(a, -square)
     w = polynomial(EXPM1[form.bits], r).fma(r * r, r)
     p = polynomial(ERFC[form.bits], (a - centre) / (a + centre))
-    scaled = 1.0 + (w.fma(p, p) + w)
+    beyond_one = w.fma(p, p) + w
+    scaled = 1.0 + beyond_one
+    lost = beyond_one - (scaled - 1.0)
     d = a.fma(2.0, 1.0)
     v = 1.0 / d
     correction = v.fma(-a.fma(2.0, 1.0 - d), (-v).fma(d, 1.0)) * v
-    y = scale(scaled.fma(v, scaled * correction), shifted)
+    y = scale(scaled.fma(v, lost.fma(v, scaled * correction)), shifted)
     y = (x < 0.0).where(2.0 - y, y)
     close = 1.0 - polynomial(ERF[form.bits], x * x).fma(x, x)
     return (near < ERFC_EDGE).where(close, y)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from inkle.ir.node import Node
+from inkle.rules.signs import is_never_positive
 from inkle.rules.transcendental.coefficients import EXP2, EXPM1
 from inkle.rules.transcendental.formats import Format, format_of, in_float32, polynomial
 
@@ -26,6 +27,7 @@ class Limits:
         minus_one: expm1 is -1 up to minus this; tanh is 1 from half of it.
         cosh_infinity: sinh and cosh are inf from here.
         exp2_zero, exp2_infinity: the same for exp2.
+        lift: 2**(n + lift) is a normal number for every n of a result that is not 0.
     """
 
     ln2_high: float
@@ -36,12 +38,21 @@ class Limits:
     cosh_infinity: float
     exp2_zero: float
     exp2_infinity: float
+    lift: int
 
 
 LIMITS = {
-    32: Limits(0.693359375, -0.00021219444, -104.0, 88.75, 20.0, 89.5, -150.0, 128.0),
+    32: Limits(0.693359375, -0.00021219444, -104.0, 88.75, 20.0, 89.5, -150.0, 128.0, 25),
     64: Limits(
-        0.6931471803691238, 1.9082149292705877e-10, -745.5, 709.8, 40.0, 710.5, -1075.0, 1024.0
+        0.6931471803691238,
+        1.9082149292705877e-10,
+        -745.5,
+        709.8,
+        40.0,
+        710.5,
+        -1075.0,
+        1024.0,
+        54,
     ),
 }
 
@@ -83,8 +94,19 @@ def exp(x: Node) -> Node:
     """Return e**x."""
     form = format_of(x)
     limits = LIMITS[form.bits]
+    if is_never_positive(x):
+        return _exp_at_most_one(x)
     r, shifted = split(clamp(x, limits.zero, limits.infinity), 2 * form.bias)
     return scale(polynomial((1.0, 1.0, *EXPM1[form.bits]), r), shifted)
+
+
+def _exp_at_most_one(x: Node) -> Node:
+    """Return e**x for x <= 0: nothing overflows, so one factor holds 2**n, but for a constant."""
+    form = format_of(x)
+    limits = LIMITS[form.bits]
+    r, shifted = split((x < limits.zero).where(limits.zero, x), form.bias + limits.lift)
+    curve = polynomial((1.0, 1.0, *EXPM1[form.bits]), r)
+    return curve * power_of_two(shifted, form) * 2.0**-limits.lift
 
 
 @in_float32

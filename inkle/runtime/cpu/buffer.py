@@ -134,7 +134,10 @@ class AllocatedBuffer(Buffer):
     __slots__ = ("_returned",)
 
     def __init__(self, block: Block, size_bytes: int, returned: deque[Block]) -> None:
-        super().__init__(block.address, size_bytes, False, block)
+        self.address = block.address
+        self.size_bytes = size_bytes
+        self.read_only = False
+        self._owner = block
         self._returned = returned
 
     def __del__(self) -> None:

@@ -52,6 +52,10 @@ class CpuDevice(device.Device):
         """Return a buffer with undefined content, aligned to 64 bytes."""
         return self.allocator.allocate(size_bytes)
 
+    def allocate_all(self, sizes_bytes: Sequence[int]) -> Sequence[Buffer]:
+        """Return several buffers, as `allocate` does."""
+        return self.allocator.allocate_all(sizes_bytes)
+
     def compile(self, source: str, name: str) -> Program:
         """Compile the kernel `name` from LLVM IR text."""
         return Program(name, compile_ir(source, [name], target=self.target)[name])

@@ -19,8 +19,10 @@ import ctypes
 import functools
 import itertools
 import operator
-from collections.abc import Iterator, Sequence
-from typing import SupportsFloat
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import starmap
+from typing import Any, SupportsFloat
 
 from inkle.errors import DeviceError
 from inkle.runtime import device
@@ -38,6 +40,7 @@ POOL, PARFOR, ARGUMENTS, SOURCES, N_ARGUMENTS = 0, 8, 16, 24, 32
 FUNCTIONS, POINTERS, CHUNKS, N_LAUNCHES = 40, 48, 56, 64
 HEADER_WORDS = 9
 
+Call = tuple[Any, ...]  # a function and its arguments
 Words = ctypes.Array[ctypes.c_int64]
 
 
@@ -111,19 +114,25 @@ class Graph(device.Graph):
         self._chunks[launch] = chunks
         self._parallel = self._parallel or chunks > 1
 
-    def run(self) -> None:
-        """Run all launches; returns when they are done."""
+    def run(self, then: Iterable[Call] = ()) -> None:
+        """Run all launches; returns when they are done.
+
+        Args:
+            then: calls of C functions to make afterwards, functions first; Python finds no moment
+                for a signal handler between the launches and the last of them.
+        """
         if self._parallel and not self.pool.started:
             self.pool.start()
-        self._run(self._address)
+        deque(starmap(operator.call, [(self._run, self._address), *then]), maxlen=0)
 
-    def run_timed(self) -> list[float]:
-        """Run all launches and return the seconds that each took, by a clock read in between."""
+    def run_timed(self, then: Iterable[Call] = ()) -> list[float]:
+        """Like `run`; returns the seconds that each launch took, by a clock read in between."""
         if self._parallel and not self.pool.started:
             self.pool.start()
         times = (ctypes.c_int64 * (len(self._chunks) + 1))()
-        run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
-        run(_native()["run_graph_timed"])(self._address, ctypes.addressof(times))
+        run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(_native()["run_graph_timed"])
+        first = (run, self._address, ctypes.addressof(times))
+        deque(starmap(operator.call, [first, *then]), maxlen=0)
         return [(end - start) * 1e-9 for start, end in itertools.pairwise(times)]
 
     def _write_header(

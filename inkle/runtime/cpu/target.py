@@ -9,8 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from inkle.errors import DeviceError
+from inkle.ir.dot import INSTRUCTIONS
 from inkle.runtime.cpu import binding, machine
 
+# Half an instruction per cycle on Emerald Rapids, hence half the speed of multiply-adds in float32
+# (docs/decisions/tensorize.md); AMD's are said to be faster, but nobody has measured them here.
+SLOW_INSTRUCTIONS = frozenset({"vdpbf16ps"})
 CACHE_LINE_BYTES = 64  # every x86 and every ARM server core; Apple's 128 is a multiple
 
 
@@ -57,7 +61,18 @@ class Target:
 
         Only the host lists all its features; a named target lists what its cpu does not imply.
         """
-        return f"+{feature}" in self.features.split(",")
+        return feature in self.extensions
+
+    @property
+    def instructions(self) -> frozenset[str]:
+        """Names of the matrix instructions (`inkle.ir.dot`) that beat its multiply-adds."""
+        there = {row.name for row in INSTRUCTIONS.values() if self.has(row.feature)}
+        return frozenset(there - SLOW_INSTRUCTIONS)
+
+    @property
+    def extensions(self) -> frozenset[str]:
+        """What `features` lists as present, without the plus signs."""
+        return frozenset(each[1:] for each in self.features.split(",") if each.startswith("+"))
 
     def runs_on(self, machine: Target) -> bool:
         """Tell whether code for this target runs on that machine."""
@@ -65,6 +80,7 @@ class Target:
             self.architecture == machine.architecture
             and self.vector_bytes <= machine.vector_bytes
             and self.fused <= machine.fused
+            and (self.features == machine.features or self.extensions <= machine.extensions)
         )
 
     @staticmethod
@@ -81,7 +97,7 @@ class Target:
         """Return a well-known target, with the cores and caches of this machine.
 
         Args:
-            name: one of `host`, `avx512`, `avx2`, `sse`, `neon`.
+            name: one of `host`, `avx512`, `avx512dot`, `avx2`, `sse`, `neon`.
 
         Raises:
             DeviceError: if there is no such target, or llvmlite is missing.
@@ -96,7 +112,7 @@ class Target:
             name=name,
             triple=_triple(row.architecture),
             cpu=row.cpu,
-            features="",
+            features=row.features,
             vector_bytes=row.vector_bytes,
             vector_registers=row.vector_registers,
             fused=row.fused,
@@ -110,11 +126,14 @@ class _Row:
     vector_bytes: int
     vector_registers: int
     fused: bool
+    features: str = ""
 
 
 NAMED: Mapping[str, _Row] = types.MappingProxyType(
     {
         "avx512": _Row("x86_64", "x86-64-v4", 64, 32, True),
+        # Intel from Sapphire Rapids on, AMD from Zen 4 on: with products of bytes and of bfloat16.
+        "avx512dot": _Row("x86_64", "x86-64-v4", 64, 32, True, "+avx512vnni,+avx512bf16"),
         "avx2": _Row("x86_64", "x86-64-v3", 32, 16, True),
         "sse": _Row("x86_64", "x86-64-v2", 16, 16, False),
         "neon": _Row("aarch64", "neoverse-n1", 16, 32, True),

@@ -1,0 +1,159 @@
+"""Outputs that take the place of an input which is not needed afterwards.
+
+A captured function reads its state and leaves new state. Where nobody else holds the old value, the
+new one may be written over it:
+
+    OUTPUT 3 := INPUT 0 - 0.1 * grad            INPUT 0 := INPUT 0 - 0.1 * grad
+    OUTPUT 5 := copy of INPUT 1          ->     (nothing)
+    OUTPUT 5[7:8] := row                        INPUT 1[7:8] := row
+
+That is safe if every other launch that reads the input runs before the one that writes, and if that
+one reads each element at the very point that overwrites it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from inkle.ir import forms
+from inkle.ir.bounds import bounds
+from inkle.ir.loop import Kernel
+from inkle.ir.node import Node, substitute, toposort
+from inkle.ir.plan import Launch, Plan, Role
+from inkle.ir.tensor import param
+from inkle.rewrite.affine import affine_of
+
+
+def donate(plan: Plan, wanted: Mapping[int, int]) -> Plan:
+    """Return `plan` with outputs written over inputs, where that is safe.
+
+    Args:
+        plan: of a schedule.
+        wanted: for outputs by number, the PARAM slot of the input that is not needed afterwards.
+
+    Returns:
+        A plan in which such an output is the memory of the input; `in_place` has their slots.
+    """
+    inputs = {m.number: i for i, m in enumerate(plan.memory) if m.role is Role.INPUT}
+    moved: dict[int, int] = {}
+    for output, slot in wanted.items():
+        new, old = plan.outputs[output], inputs.get(slot)
+        if old is None or old in moved.values() or not _fits(plan, new, old):
+            continue
+        launches = _written_over(plan.launches, new, old)
+        if launches is not None:
+            plan = replace(plan, launches=launches)
+            moved[new] = old
+    return _without(plan, moved) if moved else plan
+
+
+def _fits(plan: Plan, new: int, old: int) -> bool:
+    """Whether an output is fresh and the only one of its kind, and the input like it, and none."""
+    a, b = plan.memory[new], plan.memory[old]
+    alike = a.role is Role.OUTPUT and a.dtype is b.dtype and a.size == b.size
+    return alike and plan.outputs.count(new) == 1 and old not in plan.outputs
+
+
+def _written_over(launches: Sequence[Launch], new: int, old: int) -> tuple[Launch, ...] | None:
+    """Return the launches with memory `old` in place of `new`; None if that is not safe."""
+    launches = [each for each in launches if not _is_copy(each, new, old)]
+    uses = [(new in each.memory, old in each.memory) for each in launches]
+    writers = [i for i, (writes, _) in enumerate(uses) if writes]
+    readers = [i for i, (_, reads) in enumerate(uses) if reads]
+    if not writers or (readers and readers[-1] > writers[0]):
+        return None
+    first = writers[0]
+    if readers and readers[-1] == first:
+        merged = _merged(launches[first], new, old)
+        if merged is None:
+            return None
+        launches[first] = merged
+    return tuple([replace(each, memory=_renamed(each.memory, new, old)) for each in launches])
+
+
+def _renamed(memory: tuple[int, ...], new: int, old: int) -> tuple[int, ...]:
+    return tuple([old if place == new else place for place in memory])
+
+
+def _is_copy(launch: Launch, new: int, old: int) -> bool:
+    """Whether a launch does nothing but copy memory `old` to `new`, element by element."""
+    if len(launch.kernel.stores) != 1 or launch.memory != (new, old):
+        return False
+    store = launch.kernel.stores[0]
+    value = store.src[2]
+    return (
+        len(store.src) == 3
+        and store.arg is None
+        and value.op is forms.LOAD
+        and value.src[0].op is forms.PARAM
+        and value.src[1:] == store.src[1:2]
+        and value.src[0] is not store.src[0]
+    )
+
+
+def _merged(launch: Launch, new: int, old: int) -> Launch | None:
+    """Return a launch whose slot of `old` is also that of `new`; None if it reads what it wrote."""
+    kernel = launch.kernel
+    params = {int(node.arg[0]): node for node in kernel.params()}
+    written, read = params[launch.memory.index(new)], params[launch.memory.index(old)]
+    stores = [store for store in kernel.stores if store.src[0] is written]
+    loads = [n for n in kernel.nodes() if n.op is forms.LOAD and n.src[0] in (read, written)]
+    if len(stores) != 1 or stores[0].arg is not None or not _is_injective(stores[0]):
+        return None
+    if any(load.src[0] is written or load.src[1] is not stores[0].src[1] for load in loads):
+        return None
+    memory = tuple([place for place in launch.memory if place != old])
+    slots = {place: slot for slot, place in enumerate(memory)} | {old: memory.index(new)}
+    renumbered = {
+        node: param(slots[launch.memory[slot]], node.dtype, node.arg[1])
+        for slot, node in params.items()
+    }
+    done = substitute(kernel.stores, renumbered)
+    ordered = _readers_first([done[each] for each in kernel.stores])
+    if ordered is None:
+        return None
+    return replace(launch, kernel=Kernel(tuple(ordered), kernel.order), memory=memory)
+
+
+def _readers_first(stores: Sequence[Node]) -> list[Node] | None:
+    """Return stores so that each comes after all that read what it overwrites; None for a cycle."""
+    reads = [{n.src[0] for n in toposort([s]) if n.op is forms.LOAD} for s in stores]
+    left = list(range(len(stores)))
+    ordered = []
+    while left:
+        free = [i for i in left if not any(stores[i].src[0] in reads[j] for j in left if j != i)]
+        if not free:
+            return None
+        ordered.append(stores[free[0]])
+        left.remove(free[0])
+    return ordered
+
+
+def _is_injective(store: Node) -> bool:
+    """Whether different points write different elements: coefficients as of mixed radix digits."""
+    terms = affine_of(store.src[1]).terms
+    if {atom for atom in terms if atom.op is forms.RANGE} != set(store.ranges):
+        return False
+    span = 0
+    for atom, k in sorted(terms.items(), key=lambda term: abs(term[1])):
+        low, high = bounds(atom)
+        if atom.op is not forms.RANGE or low is None or high is None or abs(k) <= span:
+            return False
+        span += abs(k) * (high - low)
+    return True
+
+
+def _without(plan: Plan, moved: Mapping[int, int]) -> Plan:
+    """Return the plan without the memories that others have taken the place of."""
+    kept = [place for place in range(len(plan.memory)) if place not in moved]
+    places = {place: i for i, place in enumerate(kept)}
+    places |= {new: places[old] for new, old in moved.items()}
+    return Plan(
+        tuple([plan.memory[place] for place in kept]),
+        tuple(
+            [replace(e, memory=tuple([places[p] for p in e.memory])) for e in plan.launches]
+        ),
+        tuple([places[place] for place in plan.outputs]),
+        tuple(sorted(plan.memory[old].number for old in moved.values())),
+    )  # fmt: skip

@@ -1,0 +1,128 @@
+"""What compound things hold: for each kind a reader of its contents, quick enough for every call.
+
+A reader returns all objects on which the description of a thing depends (see `guards`), its class
+included where it is not the plain one. It may return more; what was not described is not compared.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+MISSING = object()  # stands for a name without a value
+Reader = Callable[[Any], Sequence[Any]]
+
+
+def read_elements(value: Iterable[Any]) -> Sequence[Any]:
+    """Return the elements of a sequence or set."""
+    if type(value) in (list, tuple):
+        return value  # type: ignore[return-value]  # the two are sequences
+    return [type(value), *value, *_read_own(value)]
+
+
+def read_mapping(value: Mapping[Any, Any]) -> Sequence[Any]:
+    """Return keys and values."""
+    if type(value) is dict:
+        return [*value, *value.values()]
+    return [type(value), *value, *value.values(), *_read_own(value)]
+
+
+def read_slice(value: slice) -> Sequence[Any]:
+    """Return the three numbers."""
+    return (value.start, value.stop, value.step)
+
+
+def read_method(method: types.MethodType) -> Sequence[Any]:
+    """Return what is bound to what."""
+    return (method.__self__, method.__func__)
+
+
+def read_partial(partial: functools.partial[Any]) -> Sequence[Any]:
+    """Return the function and the arguments that it has already."""
+    return (partial.func, partial.args, partial.keywords)
+
+
+def object_reader(value: Any) -> Reader:
+    """Return a reader of the class and the attributes of what is like `value`."""
+    slots = slot_names(type(value))
+    if not slots and hasattr(value, "__dict__"):
+        return _read_dict
+    return lambda value: [
+        type(value), *_read_own(value), *[getattr(value, each, MISSING) for each in slots]
+    ]  # fmt: skip
+
+
+def _read_dict(value: Any) -> Sequence[Any]:
+    own = value.__dict__
+    return [type(value), *own, *own.values()]
+
+
+def class_reader(cls: type) -> Reader:
+    """Return a reader of bases, attributes, and what is inside properties, static methods, ..."""
+    wrapped = [name for name, value in vars(cls).items() if unwrap(value) is not value]
+
+    def read(cls: type) -> Sequence[Any]:
+        own = vars(cls)
+        inside = [unwrap(own.get(each)) for each in wrapped]
+        return [*cls.__bases__, *own, *own.values(), *inside]
+
+    return read
+
+
+def function_reader(names: Sequence[str]) -> Reader:
+    """Return a reader of functions that name these globals."""
+
+    def read(function: types.FunctionType) -> Sequence[Any]:
+        outside = function.__globals__
+        found = [function.__code__, *[outside.get(each, MISSING) for each in names]]
+        if function.__closure__:
+            found += map(cell_content, function.__closure__)
+        if function.__defaults__:
+            found += function.__defaults__
+        for more in (function.__kwdefaults__, function.__dict__):
+            if more:
+                found += (*more, *more.values())
+        return found
+
+    return read
+
+
+def module_reader(known: frozenset[str]) -> Reader:
+    """Return a reader of modules of which only the `known` names count."""
+
+    def read(module: types.ModuleType) -> Sequence[Any]:
+        outside = vars(module)
+        names = sorted(known & outside.keys())
+        return [*names, *[outside[each] for each in names]]
+
+    return read
+
+
+def cell_content(cell: types.CellType) -> Any:
+    """Return the value of a closed-over name."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return MISSING
+
+
+def unwrap(value: Any) -> Any:
+    """Return the function inside a property, cached property, static or class method."""
+    value = getattr(value, "fget", None) or getattr(value, "func", value)
+    return getattr(value, "__func__", value)
+
+
+def slot_names(kind: type) -> tuple[str, ...]:
+    """Return the attributes that instances hold in slots."""
+    found: list[str] = []
+    for cls in kind.__mro__:
+        slots = cls.__dict__.get("__slots__", ())
+        found += (slots,) if isinstance(slots, str) else slots
+    return tuple(found)
+
+
+def _read_own(value: Any) -> Sequence[Any]:
+    own = getattr(value, "__dict__", {})
+    return [*own, *own.values()]

@@ -1,0 +1,93 @@
+"""What a captured function depends on besides its arguments, and whether that is still so.
+
+Describing it (see `guards`) walks through everything that the function refers to. The result is
+kept together with a watch, which tells in a few microseconds that another walk would find the same.
+"""
+
+from __future__ import annotations
+
+import pickle
+import random
+import sys
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from inkle.tensor.base import Core
+from inkle.tensor.guards import Describer, describe_tensor, flow
+
+
+class Environment:
+    """What a captured function depends on besides its arguments.
+
+    Attributes:
+        description: of the function.
+        numbers: of what it was read from, by identity.
+
+    Args:
+        function: with all that it refers to.
+        names: names that user code is known to use; grows.
+        home: top-level package of the function.
+    """
+
+    def __init__(self, function: Callable[..., Any], names: set[str], home: str) -> None:
+        self._names = names
+        self._n_names = -1
+        while not self.is_complete():
+            self._n_names = len(names)
+            describer = Describer(names, home)
+            name = getattr(function, "__name__", "it")
+            self.description = describer.named([(name, function)])[0]
+        self.numbers: Mapping[int, int] = describer.numbers
+        self._tensors = [weakref.ref(each) for each in describer.tensors]
+        self._flows = [flow(each) for each in describer.tensors]
+        self._watch = describer.watch(function)
+
+    def is_complete(self) -> bool:
+        """Whether all names that user code is known to use have been looked at."""
+        return len(self._names) == self._n_names
+
+    def tensors(self) -> list[Core]:
+        """Return the tensors that are still alive: all of them, if `holds` says so."""
+        return [each for each in [reference() for reference in self._tensors] if each is not None]
+
+    def holds(self, function: Callable[..., Any], tensors: Sequence[Core]) -> bool:
+        """Whether it is certain that another walk would give the same description."""
+        return (
+            self._watch is not None
+            and self.is_complete()
+            and self._watch.holds(function)
+            and [*map(flow, tensors)] == self._flows
+        )
+
+
+def describe_plain(values: Iterable[Any], outer: Mapping[int, int]) -> list[object] | None:
+    """Describe tensors and numbers as `Describer` does, quicker; None if there is anything else.
+
+    Args:
+        values: arguments of a captured function.
+        outer: identities of what it closes over, which `Describer` must be told of.
+    """
+    found: list[object] = []
+    seen = set()
+    for each in values:
+        kind = type(each)
+        if issubclass(kind, Core):
+            if id(each) in outer or id(each) in seen or hasattr(each, "__dict__"):
+                return None
+            seen.add(id(each))
+            found.append((*describe_tensor(each), ()))
+        elif kind in (int, bool, str, type(None)):
+            found.append((kind, each))
+        elif kind is float:
+            found.append((float, float.hex(each)))
+        else:
+            return None
+    return found
+
+
+def hidden_state() -> object:
+    """Describe state that a function may change unseen: the random numbers of Python and NumPy."""
+    numpy_random = sys.modules.get("numpy.random")
+    numpy_state = pickle.dumps(numpy_random.get_state()) if numpy_random else None
+    return random.getstate(), numpy_state
