@@ -88,7 +88,7 @@ def machine_of(target: Target, threads: int) -> Machine:
         vector_bytes=target.vector_bytes,
         registers=target.vector_registers,
         threads=threads,
-        stage_bytes=min(512 * 1024, max(128 * 1024, target.l2_bytes // 2)),
+        stage_bytes=min(768 * 1024, max(128 * 1024, target.l2_bytes // 2)),
         masks=target.vector_bytes == 64,
         fused=target.fused,
         instructions=target.instructions,

@@ -19,6 +19,7 @@ Codes of a value that is not an elementwise operation of `inkle.ir.ops`:
                indices means arbitrary places (arg None); 0 where the mask is false; of a dtype
                wider than that of the memory: a lane is a word of elements side by side
     store      src (memory, index, value[, mask]); arg like load
+    shuffle    lanes of src (a, b) in the order of `arg`: i is lane i of a, lanes + i that of b
     unordered  whether either of two floats is a NaN
     across     all lanes combined with the operation `arg`, a scalar
     dot        src (sums, a, b): sums + a @ b by the instruction `arg` of `inkle.ir.dot`; a lane

@@ -13,6 +13,7 @@ from __future__ import annotations
 from inkle.ir import forms
 from inkle.ir.loop import Axis, Kernel, axis_of, extent, number_of
 from inkle.ir.node import Node
+from inkle.kernel.access import coefficient
 from inkle.kernel.machine import Machine
 from inkle.kernel.narrow import limiting_ranges, narrow
 from inkle.kernel.regions import (
@@ -28,6 +29,7 @@ from inkle.kernel.regions import (
 from inkle.kernel.tensorize import choose_instruction
 from inkle.kernel.tile import contraction, is_contraction, stage_gathers, tile_contraction
 from inkle.kernel.transforms import Tail, reorder, split
+from inkle.kernel.transpose import LARGEST, NEAR
 
 CHUNK_CYCLES = 30_000  # about 10 us: below, sharing out costs more than it gains
 PANELS_PER_THREAD = 4  # at least, where chunks are panels: each stages its own
@@ -126,6 +128,10 @@ def _store_lanes(kernel: Kernel, lane: Node, machine: Machine) -> Kernel:
     while copies > 1 and n < lanes * copies * 2:
         copies //= 2
     overlap = may_overlap(kernel)
+    rows = _rows_of_blocks(kernel, lane, lanes) if overlap else None
+    if rows is not None:
+        kernel, _, _ = split(kernel, rows, lanes, Axis.LOOP, Axis.UNROLL, "overlap")
+        copies = 1
     exact = lane.src[0].op is forms.CONST and n % (lanes * copies) == 0
     if copies > 1 and (overlap or exact):
         kernel, _, inner = split(kernel, lane, lanes * copies, Axis.LOOP, Axis.LOOP, "overlap")
@@ -134,6 +140,25 @@ def _store_lanes(kernel: Kernel, lane: Node, machine: Machine) -> Kernel:
     tail: Tail = "overlap" if overlap else "mask"
     kernel, _, _ = split(kernel, lane, lanes, Axis.LOOP, Axis.LANE, tail)
     return kernel
+
+
+def _rows_of_blocks(kernel: Kernel, lane: Node, lanes: int) -> Node | None:
+    """Return the loop along which a load is contiguous that lanes would gather: blocks of both.
+
+    A block is transposed in registers, so it is for one load, and nothing else in them.
+    """
+    stored = [g for g in regions_of(kernel) if g.op is forms.STORE]
+    loads = [load for g in stored for load in g.loads if coefficient(load.src[1], lane) not in NEAR]
+    if len(set(loads)) != 1 or not 2 <= lanes <= LARGEST or lane.src[0].op is not forms.CONST:
+        return None
+    (load,) = set(loads)
+    if len(load.src) > 2 or coefficient(load.src[1], lane) is None:
+        return None
+    for r in kernel.order:
+        is_plain = axis_of(r) is Axis.LOOP and r.src[0].op is forms.CONST
+        if r is not lane and is_plain and coefficient(load.src[1], r) == 1 and extent(r) >= lanes:
+            return r if all(r in store.ranges for store in kernel.stores) else None
+    return None
 
 
 def _all_reduce_lanes(kernel: Kernel, lane: Node | None, machine: Machine) -> Kernel:

@@ -30,6 +30,7 @@ from inkle.kernel.access import coefficient, without
 from inkle.kernel.accumulate import Tile, tile_for
 from inkle.kernel.machine import Machine
 from inkle.kernel.scopes import SEQUENTIAL, Scope, Shape
+from inkle.kernel.transpose import block_of, load_block
 from inkle.kernel.words import emit_dot, fill_stage
 
 Point = dict[Node, int]
@@ -278,6 +279,10 @@ class Linearizer:
         if op.is_elementwise:
             return self._elementwise(node, point, shape, scope)
         if op is forms.LOAD:
+            block = block_of(node, shape)
+            if block is not None:
+                load_block(self, node, block, point, shape)
+                return scope.values[(node, tuple([point[r] for r in shape.unroll]))]
             return self._load(node, point, shape, scope)
         if op is forms.REDUCE:
             self._at(scope, lambda: self._reduce(node))
@@ -377,10 +382,12 @@ class Linearizer:
             offset += step * point[r]
         where = self.value(base, point)
         if offset:
-            constant = self.literal(offset, index)
-            scope = self.scope_of(self.shape_of(base))
-            where = self.emit(scope, ops.ADD, index, 1, (where, constant))
+            where = self.offset(where, offset, self.scope_of(self.shape_of(base)))
         return where, stride
+
+    def offset(self, where: Value, by: int, scope: Scope) -> Value:
+        """Return a scalar index plus a constant."""
+        return self.emit(scope, ops.ADD, index, 1, (where, self.literal(by, index)))
 
     def _affine(
         self, at: Node, lane: Node | None

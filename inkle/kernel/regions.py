@@ -18,8 +18,9 @@ from inkle.ir.op import Op
 from inkle.kernel.access import coefficient
 
 BROADCAST, CONTIGUOUS, SHUFFLED = 0.5, 0.6, 1.5  # cycles per vector
-GATHER, SCATTER = 1.0, 1.5  # cycles per element
-STAGE_BYTES = 512 * 1024  # what is larger would be staged again and again
+GATHER, SCATTER, TRANSPOSED = 1.0, 1.5, 0.4  # cycles per element
+STAGE_BYTES = 768 * 1024  # a panel that is larger would leave the second cache
+PANEL = 64  # columns of a product that are staged at a time
 SLOW = {ops.DIV: 8.0, ops.SQRT: 8.0, ops.TRUNCDIV: 10.0, ops.TRUNCMOD: 10.0}  # cycles per vector
 
 
@@ -121,10 +122,16 @@ def access_cost(region: Region, access: Node, at: Node, lane: Node, lanes: int) 
     if step in (-1, 2) and len(access.src) == 2:
         return SHUFFLED
     elements = prod(length(r) for r in access.ranges)
-    if elements * access.dtype.itemsize > STAGE_BYTES:
+    panel = elements // length(lane) * min(length(lane), PANEL)
+    if panel * access.dtype.itemsize > STAGE_BYTES:
         return GATHER * lanes
     reuse = region.points / max(1, elements)
-    return min(GATHER * lanes, CONTIGUOUS + 2 * GATHER * lanes / reuse)  # staged: copied once
+    rows = region.bound or region.ranges - {lane}
+    in_blocks = any(coefficient(at, r) == 1 and length(r) >= lanes for r in rows)
+    if not region.bound:
+        return (TRANSPOSED if in_blocks else GATHER) * lanes
+    copying = TRANSPOSED if in_blocks else 2 * GATHER
+    return min(GATHER * lanes, CONTIGUOUS + copying * lanes / reuse)  # staged: copied once
 
 
 def vector_cost(region: Region, lane: Node, lanes: int) -> float:

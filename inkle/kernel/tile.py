@@ -17,13 +17,15 @@ from inkle.ir.node import Node, bound_ranges, toposort
 from inkle.kernel.access import coefficient
 from inkle.kernel.machine import Machine
 from inkle.kernel.regions import Region, bounding, length, may_overlap, regions_of
+from inkle.kernel.scopes import SEQUENTIAL
 from inkle.kernel.tensorize import choose_instruction, tensorize
-from inkle.kernel.transforms import reorder, split, stage
+from inkle.kernel.transforms import fresh_number, reorder, split, stage
+from inkle.kernel.transpose import LARGEST, NEAR
 
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 10)
 VECTORS = (1, 2, 3, 4)
 MULTIPLY_ADDS, LOADS = 2.0, 2.0  # per cycle
-FAR_BYTES = 3072  # rows this far apart share sets of the first cache and miss in the TLB
+FAR_BYTES = 2048  # rows this far apart share sets of the first cache and miss in the TLB
 LATENCY = 8  # multiply-adds that must be in flight: 4 cycles on 2 ports
 SPARE = 4  # registers left to the code generator; with fewer it spills accumulators
 BROADCAST_CYCLES, ROUND_CYCLES = 0.25, 0.7  # measured: what a row and an iteration cost besides
@@ -211,8 +213,24 @@ def stage_gathers(kernel: Kernel, machine: Machine) -> Kernel:
         for load in region.loads:
             inner = _worth_staging(kernel, region, load, machine)
             if inner:
-                return stage_gathers(stage(kernel, load, inner), machine)
+                return stage_gathers(_stage_by_blocks(kernel, load, inner), machine)
     return kernel
+
+
+def _stage_by_blocks(kernel: Kernel, load: Node, inner: list[Node]) -> Kernel:
+    """Stage a load; if its rows lie along another range than the lanes, transpose it by blocks."""
+    lane = next(r for r in inner if axis_of(r) is Axis.LANE)
+    rows = [r for r in inner if coefficient(load.src[1], r) == 1 and axis_of(r) in SEQUENTIAL]
+    first = fresh_number(kernel)
+    kernel = stage(kernel, load, inner)
+    lanes = extent(lane)
+    if coefficient(load.src[1], lane) in NEAR or lanes > LARGEST:
+        return kernel
+    if not rows or extent(rows[0]) < lanes:
+        return kernel
+    number = first + inner.index(rows[0])
+    fresh = next(r for r in kernel.order if number_of(r) == number)
+    return split(kernel, fresh, lanes, Axis.LOOP, Axis.UNROLL, "overlap")[0]
 
 
 def _worth_staging(kernel: Kernel, region: Region, load: Node, machine: Machine) -> list[Node]:

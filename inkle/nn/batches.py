@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inkle.errors import ShapeError
+from inkle.errors import OptionError, ShapeError
 from inkle.tensor.arguments import as_int
 
 Array = NDArray[Any]
@@ -58,6 +58,7 @@ def batches(
 
     Raises:
         ShapeError: if there are no arrays, they differ in their number of rows, or `size` < 1.
+        OptionError: if NumPy takes no such seed.
 
     Example:
         >>> for image, label in batches((images, labels), 512, shuffle=True, seed=epoch):
@@ -70,5 +71,12 @@ def batches(
     shapes = [array.shape for array in arrays]
     if not all(shapes) or len({shape[0] for shape in shapes}) != 1:
         raise ShapeError(f"arrays must agree in their number of rows, got shapes {shapes}")
-    order = np.random.default_rng(seed).permutation(shapes[0][0]) if shuffle else None
+    order = _order(shapes[0][0], seed) if shuffle else None
     return Batches(tuple(arrays), size, order, drop_last)
+
+
+def _order(rows: int, seed: int | Sequence[int]) -> NDArray[np.intp]:
+    try:
+        return np.random.default_rng(seed).permutation(rows)
+    except (TypeError, ValueError):
+        raise OptionError(f"a seed is an integer >= 0, or several, got {seed!r:.60}") from None

@@ -132,6 +132,8 @@ class LlvmRenderer(LlvmArithmetic, LlvmMemory):
                 return self._load(value)
             case "store":
                 return self._store(value)
+            case "shuffle":
+                return self._shuffle(value)
             case "unordered":
                 operands = ", ".join(self._names[source] for source in value.src)
                 first = value.src[0]

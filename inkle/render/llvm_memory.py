@@ -75,6 +75,12 @@ class LlvmMemory(LlvmText):
         places = ", ".join(f"i32 {pick}" for pick in picks)
         return self._new(f"shufflevector {kind} {low}, {kind} {high}, <{lanes} x i32> <{places}>")
 
+    def _shuffle(self, value: Value) -> str:
+        kind = type_of(value.dtype, value.lanes)
+        a, b = (self._names[source] for source in value.src)
+        places = ", ".join(f"i32 {place}" for place in value.arg)
+        return self._new(f"shufflevector {kind} {a}, {kind} {b}, <{value.lanes} x i32> <{places}>")
+
     def _pointers(self, memory: Value, where: Value) -> str:
         element = memory_type(memory.dtype, 1)
         base, kind = self._names[memory], type_of(where.dtype, where.lanes)

@@ -7,6 +7,7 @@ included where it is not the plain one. It may return more; what was not describ
 from __future__ import annotations
 
 import functools
+import sys
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -71,12 +72,14 @@ def class_reader(cls: type) -> Reader:
     return read
 
 
-def function_reader(names: Sequence[str]) -> Reader:
-    """Return a reader of functions that name these globals."""
+def function_reader(names: Sequence[str] = (), modules: Sequence[str] = ()) -> Reader:
+    """Return a reader of functions that name these globals, and import these modules."""
 
     def read(function: types.FunctionType) -> Sequence[Any]:
         outside = function.__globals__
         found = [function.__code__, *[outside.get(each, MISSING) for each in names]]
+        if modules:
+            found += [sys.modules.get(each, MISSING) for each in modules]
         if function.__closure__:
             found += map(cell_content, function.__closure__)
         if function.__defaults__:

@@ -15,6 +15,7 @@ from typing import Any
 
 from inkle.tensor.base import Core
 from inkle.tensor.guards import Describer, describe_tensor, flow
+from inkle.tensor.tensor import Tensor
 
 
 class Environment:
@@ -23,6 +24,7 @@ class Environment:
     Attributes:
         description: of the function.
         numbers: of what it was read from, by identity.
+        questions: what the function asks the world outside.
 
     Args:
         function: with all that it refers to.
@@ -39,6 +41,7 @@ class Environment:
             name = getattr(function, "__name__", "it")
             self.description = describer.named([(name, function)])[0]
         self.numbers: Mapping[int, int] = describer.numbers
+        self.questions = frozenset(describer.questions)
         self._tensors = [weakref.ref(each) for each in describer.tensors]
         self._flows = [flow(each) for each in describer.tensors]
         self._watch = describer.watch(function)
@@ -72,8 +75,8 @@ def describe_plain(values: Iterable[Any], outer: Mapping[int, int]) -> list[obje
     seen = set()
     for each in values:
         kind = type(each)
-        if issubclass(kind, Core):
-            if id(each) in outer or id(each) in seen or hasattr(each, "__dict__"):
+        if kind is Tensor:
+            if id(each) in outer or id(each) in seen:
                 return None
             seen.add(id(each))
             found.append((*describe_tensor(each), ()))

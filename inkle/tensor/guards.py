@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import array
 import collections
-import dis
+import contextvars
+import ctypes
 import enum
 import functools
 import io
@@ -21,6 +22,7 @@ import pickle
 import random
 import sys
 import sysconfig
+import threading
 import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -33,7 +35,9 @@ from inkle.ir import forms
 from inkle.ir.dtype import DType
 from inkle.ir.node import Node
 from inkle.tensor.base import Core
+from inkle.tensor.code import names_of_function, questions
 from inkle.tensor.contents import (
+    MISSING,
     Reader,
     cell_content,
     class_reader,
@@ -115,6 +119,7 @@ class Describer:
     Attributes:
         tensors: every tensor found, in order.
         numbers: of compound things and tensors, by identity, in the order of the walk.
+        questions: what user code asks the world outside, such as the time; nothing describes that.
 
     Args:
         names: all names that user code is known to use. Those of functions that the walk finds are
@@ -125,6 +130,7 @@ class Describer:
 
     def __init__(self, names: set[str], home: str = "", outer: Mapping[int, int] = NOTHING) -> None:
         self.tensors: list[Core] = []
+        self.questions: set[str] = set()
         self._visits: dict[int, Visit] = {}
         self._asked: list[object] = []
         self._is_watchable = True
@@ -145,7 +151,7 @@ class Describer:
         handler = _HANDLER_OF.get(type(value)) or _find_handler(type(value))
         self._asked.append(value)
         if handler not in _COMPOUND:
-            self._is_watchable = self._is_watchable and handler is not _state
+            self._is_watchable = self._is_watchable and handler not in _UNSEEN
             return handler(self, value)
         number = self.numbers.get(id(value))
         if number is not None:
@@ -172,7 +178,8 @@ class Describer:
         Returns:
             None if it depends on something that changes inside, as a bytearray does.
         """
-        if not self._is_watchable or id(root) not in self._visits:
+        visit = self._visits.get(id(root))
+        if not self._is_watchable or visit is None or visit.read is None:
             return None
         try:
             return Watch(root, self._visits)
@@ -183,13 +190,16 @@ class Describer:
         """Return what reads the contents of a compound thing; None if it is what it is."""
         if isinstance(value, types.FunctionType):
             library = self._is_library(value.__globals__.get("__name__"))
-            return function_reader(() if library else _read_names(value.__code__)[0])
+            names = None if library else names_of_function(value)
+            return function_reader(names.outside, names.modules) if names else function_reader()
         if isinstance(value, types.ModuleType):
             return None if self._is_library(value.__name__) else module_reader(self._known)
         if isinstance(value, type):
             return None if self._is_library(value.__module__) else class_reader(value)
         if isinstance(value, Core) and not hasattr(value, "__dict__"):
-            return None  # the environment looks at all tensors
+            # The environment looks at all tensors; what a user's class adds is not watched.
+            self._is_watchable = self._is_watchable and self._is_library(type(value).__module__)
+            return None
         return _READERS.get(_HANDLER_OF[type(value)]) or object_reader(value)
 
     def named(self, pairs: Iterable[tuple[str, Any]]) -> tuple[Named, ...]:
@@ -208,6 +218,8 @@ class Describer:
     def _tensor(self, value: Core) -> object:
         self.tensors.append(value)
         own = self.named(getattr(value, "__dict__", {}).items())
+        if not self._is_library(type(value).__module__):
+            own = (("class", self.describe(type(value))), *own)
         return *describe_tensor(value), own
 
     # --- containers -------------------------------------------------------------------------------
@@ -241,10 +253,13 @@ class Describer:
         parts.append(self._sequence(function.__defaults__ or ()))
         parts.append(self.named((function.__kwdefaults__ or {}).items()))
         if not self._is_library(function.__globals__.get("__name__")):
-            wanted, names = _read_names(code)
-            self._names |= names
+            names = names_of_function(function)
+            self._names |= names.used
             outside = function.__globals__
-            parts.append(self.named((each, outside[each]) for each in wanted if each in outside))
+            pairs = [(each, outside[each]) for each in names.outside if each in outside]
+            pairs += [(each, sys.modules[each]) for each in names.modules if each in sys.modules]
+            self.questions |= questions(names, outside, [value for _, value in pairs])
+            parts.append(self.named(pairs))
             parts.append(self.named(vars(function).items()))
         return Same(code), *parts
 
@@ -331,25 +346,6 @@ def flow(value: Core) -> str:
 
 
 @functools.lru_cache(maxsize=4096)
-def _read_names(code: types.CodeType) -> tuple[tuple[str, ...], frozenset[str]]:
-    """Return the globals that code and the functions inside it read, and all names it uses."""
-    found = dict.fromkeys(
-        each.argval
-        for each in dis.get_instructions(code)
-        if each.opname in ("LOAD_GLOBAL", "LOAD_NAME")
-    )
-    names = set(code.co_names)
-    for const in code.co_consts:
-        if isinstance(const, types.CodeType):
-            inner, more = _read_names(const)
-            found.update(dict.fromkeys(inner))
-            names |= more
-        elif isinstance(const, str) and const.isidentifier():
-            names.add(const)  # hasattr(self, "name")
-    return tuple(found), frozenset(names)
-
-
-@functools.lru_cache(maxsize=4096)
 def _is_installed(module: str) -> bool:
     """Whether a module belongs to Python or to an installed package."""
     file: str | None = getattr(sys.modules[module], "__file__", None)
@@ -366,8 +362,13 @@ def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _is_python(kind: type) -> bool:
-    """Whether instances hold nothing but attributes: all their classes are written in Python."""
-    return all("__dict__" in vars(cls) or "__slots__" in vars(cls) for cls in kind.__mro__[:-1])
+    """Whether instances hold nothing but attributes: no class adds a field that only C sees."""
+    return all(
+        "__dict__" in vars(cls)
+        or "__slots__" in vars(cls)
+        or (cls.__base__ is not None and cls.__basicsize__ == cls.__base__.__basicsize__)
+        for cls in kind.__mro__[:-1]
+    )
 
 
 Handler = Callable[[Describer, Any], object]
@@ -391,6 +392,22 @@ def _bits(_: Describer, value: Any) -> object:
 
 def _state(_: Describer, value: Any) -> object:
     return type(value), pickle.dumps(value)
+
+
+def _memory(_: Describer, value: Any) -> object:
+    return type(value), bytes(value)
+
+
+def _context(describer: Describer, value: contextvars.ContextVar[Any]) -> object:
+    return Same(value), describer.describe(value.get(MISSING))
+
+
+def _weak(describer: Describer, value: weakref.ref[Any]) -> object:
+    return type(value), describer.describe(value())
+
+
+# Nothing tells a watch that these have changed: who uses them pays for describing at every call.
+_UNSEEN: frozenset[Handler] = frozenset((_state, _memory, _context, _weak))
 
 
 _READERS: dict[Handler, Reader] = {
@@ -427,6 +444,15 @@ _HANDLERS: tuple[tuple[type | tuple[type, ...], Handler], ...] = (
 )
 
 
+# Looked at before the module of a class decides.
+_FIRST: tuple[tuple[type | tuple[type, ...], Handler], ...] = (
+    (threading.local, Describer._object),
+    (contextvars.ContextVar, _context),
+    (weakref.ref, _weak),
+    ((memoryview, ctypes._SimpleCData, ctypes.Structure, ctypes.Array), _memory),
+)
+
+
 _HANDLER_OF: weakref.WeakKeyDictionary[type, Handler] = weakref.WeakKeyDictionary()
 
 
@@ -437,6 +463,9 @@ def _find_handler(kind: type) -> Handler:
 
 
 def _choose_handler(kind: type) -> Handler:
+    for kinds, handler in _FIRST:
+        if issubclass(kind, kinds):
+            return handler
     root = kind.__module__.partition(".")[0]
     if root in _VALUES:
         return _value

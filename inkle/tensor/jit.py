@@ -13,9 +13,13 @@ tensors that existed before the call are state, as what is assigned is.
 
 from __future__ import annotations
 
+import copy
 import functools
 import gc
+import itertools
 import logging
+import sys
+import types
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -50,12 +54,34 @@ _log = logging.getLogger("inkle")
 
 
 @dataclass(frozen=True, slots=True)
+class JitStats:
+    """What has become of the calls of a captured function.
+
+    Attributes:
+        calls: how often it was called; calls that were part of another capture do not count.
+        traces: how often it was traced. The other calls ran a capture that was there.
+        captures: how many captures are kept, each for one signature.
+        reasons: why it was traced, trace by trace (the last hundred), as in `explain()`.
+    """
+
+    calls: int
+    traces: int
+    captures: int
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Call:
-    """One call: what it depends on, and the tensors in that, of which the first are arguments."""
+    """One call: what it depends on, and the tensors in that, of which the first are arguments.
+
+    Attributes:
+        questions: what it asks the world outside, which the signature does not say.
+    """
 
     signature: object
     tensors: list[Core]
     n_arguments: int
+    questions: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +112,7 @@ class _Entry:
     def __init__(self, call: _Call, trace: _Traced, escaped: Sequence[Storage]) -> None:
         self.signature = call.signature
         self._escaped = escaped
-        self._flows = trace.flows
+        self._outputs = trace.outputs
         self._result = trace.result
         places = {id(each): number for number, each in enumerate(call.tensors)}
         self._found = [
@@ -133,7 +159,7 @@ class _Entry:
             inputs = self._inputs(call.tensors) or []
             _settle([inputs[number] for number in self._captured.reads])
             leaves = iter(self._captured.run(_storages(inputs), next_key))
-            outputs = [_output(next(leaves), flows=flows) for flows in self._flows]
+            outputs = [_output(next(leaves), *each) for each in self._outputs]
             grads = [None if none else _output(next(leaves)) for _, none in self._left]
             owners = [_pick(place, call.tensors) for place, _ in self._left]
             pairs = zip(owners, repeat("_grad"), grads, strict=False)
@@ -153,7 +179,7 @@ class _Traced:
         recorder: saw it.
         result: what the function returned, with slots in place of tensors.
         nodes: of these tensors.
-        flows: for each of them, whether it comes from leaves of gradients.
+        outputs: for each of them its class, and whether it comes from leaves of gradients.
         found_grads: tensors, and the gradients that the function found there.
         left_grads: tensors, and the nodes of the gradients that it left there.
     """
@@ -161,7 +187,7 @@ class _Traced:
     recorder: Recorder
     result: object
     nodes: list[Node]
-    flows: list[bool]
+    outputs: list[tuple[type[Tensor], bool]]
     found_grads: list[tuple[Core, Core | None]]
     left_grads: list[tuple[Core, Node | None]]
 
@@ -177,6 +203,8 @@ class _State(Locked):
         self.last: object = None
         self.reasons: deque[str] = deque(maxlen=100)
         self.traces = 0
+        self.counter = itertools.count()  # of calls; `next` is safe in threads, `+= 1` is not
+        self.looks = 0  # at the counter
 
 
 class Jit(Generic[P, R]):
@@ -210,6 +238,7 @@ class Jit(Generic[P, R]):
         """Run the capture for this signature; capture first if there is none."""
         if current_trace() is not None:
             return self._function(*args, **kwargs)  # part of the capture around it
+        next(self._state.counter)
         call = self._describe(args, kwargs)
         entry = self._find(call)
         if entry is None:
@@ -224,6 +253,28 @@ class Jit(Generic[P, R]):
         first = self._state.traces - len(reasons)
         return "\n".join(f"trace {first + i}: {reason}" for i, reason in enumerate(reasons))
 
+    def stats(self) -> JitStats:
+        """Return how often the function was called and traced, and why."""
+        state = self._state
+        with state.lock:
+            calls = next(state.counter) - state.looks
+            state.looks += 1
+            return JitStats(calls, state.traces, len(state.entries), tuple(state.reasons))
+
+    def __copy__(self) -> Jit[P, R]:
+        return Jit(self._function)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Jit[P, R]:
+        """Capture the copied function: a method of a copied object belongs to the copy."""
+        return Jit(copy.deepcopy(self._function, memo))
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Be pickled like the function: by name. Captures stay behind."""
+        found: Any = sys.modules.get(self.__module__)
+        for name in self.__qualname__.split("."):
+            found = getattr(found, name, None)
+        return self.__qualname__ if found is self else (jit, (self._function,))
+
     def _describe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
         state = self._state
         while True:
@@ -232,7 +283,7 @@ class Jit(Generic[P, R]):
             if around is None or not around.holds(self._function, closed_over):
                 around = state.environment = Environment(self._function, state.names, self._home)
                 closed_over = around.tensors()
-            arguments, tensors = self._describe_arguments(args, kwargs, around)
+            arguments, tensors, questions = self._describe_arguments(args, kwargs, around)
             if around.is_complete():  # arguments may bring code that names more
                 break
         signature = (
@@ -244,20 +295,21 @@ class Jit(Generic[P, R]):
             ("INKLE_TARGET", config.get("INKLE_TARGET")),
             ("INKLE_THREADS", config.get("INKLE_THREADS")),
         )
-        return _Call(signature, [*tensors, *closed_over], len(tensors))
+        return _Call(signature, [*tensors, *closed_over], len(tensors), questions)
 
     def _describe_arguments(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], around: Environment
-    ) -> tuple[Iterable[object], list[Core]]:
+    ) -> tuple[Iterable[object], list[Core], frozenset[str]]:
         values = (*args, *kwargs.values())
         names = (*NAMES[: len(args)], *kwargs)
         plain = describe_plain(values, around.numbers)
         if plain is not None and len(names) == len(plain):
             tensors = [each for each in values if isinstance(each, Core)]
-            return zip(names, plain, strict=True), tensors
+            return zip(names, plain, strict=True), tensors, around.questions
         names = (*(f"argument {i}" for i in range(len(args))), *kwargs)
         describer = Describer(self._state.names, self._home, around.numbers)
-        return describer.named(zip(names, values, strict=True)), describer.tensors
+        described = describer.named(zip(names, values, strict=True))
+        return described, describer.tensors, around.questions | describer.questions
 
     def _find(self, call: _Call) -> _Entry | None:
         return next((each for each in self._state.entries[::-1] if each.matches(call)), None)
@@ -280,6 +332,8 @@ class Jit(Generic[P, R]):
             reason += "; not kept: it replaces tensors by others"
         elif hidden_state() != hidden:
             reason += "; not kept: it draws random numbers of Python or NumPy"
+        elif after.questions:
+            reason += f"; not kept: it asks {', '.join(sorted(after.questions))}"
         else:
             state.entries = [*state.entries[-MOST_ENTRIES + 1 :], entry]
         state.last = call.signature
@@ -321,8 +375,11 @@ class Jit(Generic[P, R]):
         found = [*recorder.found_grads.values()]
         recorder.grads.clear()
         recorder.found_grads.clear()
-        flows = [bool(leaves_below(node)) for node in nodes]
-        return _Traced(recorder, result, nodes, flows, found, left)
+        outputs = [
+            (type(each), bool(leaves_below(node)))
+            for each, node in zip(returned, nodes, strict=True)
+        ]
+        return _Traced(recorder, result, nodes, outputs, found, left)
 
 
 def jit(function: Callable[P, R]) -> Jit[P, R]:
@@ -347,9 +404,12 @@ def jit(function: Callable[P, R]) -> Jit[P, R]:
         >>> double(Tensor([1.0, 2.0])).tolist()
         [2.0, 4.0]
     """
+    if isinstance(function, (classmethod, staticmethod, property)):
+        kind = type(function).__name__
+        raise TraceError(f"jit captures functions, got a {kind}; write @{kind} above @jit")
     if not callable(function):
         raise TraceError(f"jit captures functions, got {function!r:.60}")
-    return Jit(function)
+    return function if isinstance(function, Jit) else Jit(function)
 
 
 def _storages(tensors: Sequence[Core]) -> list[Storage]:
@@ -375,9 +435,9 @@ def _settle(tensors: Sequence[Core]) -> None:
         first.realize(*others)
 
 
-def _output(leaf: Node, *, flows: bool = False) -> Tensor:
+def _output(leaf: Node, kind: type[Tensor] = Tensor, flows: bool = False) -> Tensor:  # noqa: FBT
     """Return a tensor of a result; gradients that should flow on from it meet a border."""
-    made = Tensor._of(leaf, "CPU")
+    made = kind._of(leaf, "CPU")
     if flows:
         made._history = History(0, tensor.detach(leaf, CUT), leaf)
     return made

@@ -19,7 +19,7 @@ from itertools import compress
 from types import CodeType
 from typing import Any
 
-from inkle.tensor.contents import Reader
+from inkle.tensor.contents import MISSING, Reader
 
 
 @dataclass(slots=True)
@@ -48,7 +48,11 @@ class _Part:
         contents = visit.read(visit.value)
         asked = {id(each) for each in visit.asked}
         # Names count in any case: an attribute that comes or goes may be one that code names.
-        mask = [id(each) in asked or isinstance(each, (str, CodeType)) for each in contents]
+        # So does a name without a value: it may get one, as a global that hides a built-in name.
+        mask = [
+            id(each) in asked or each is MISSING or isinstance(each, (str, CodeType))
+            for each in contents
+        ]
         self._kind = type(visit.value)
         self._read = visit.read
         self._mask = None if all(mask) else mask

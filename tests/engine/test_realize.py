@@ -373,17 +373,3 @@ def test_moving_to_the_same_device_is_the_same_tensor():
     assert x.to("float16").dtype.name == "float16"
     (x.to("CPU") * 2).sum().backward()
     assert x.grad.tolist() == [2.0, 2.0]
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=RecursionError,
-    reason="a chain of gathers is inlined into one kernel, and linearize recurses over its loads",
-)
-def test_long_chain_of_gathers():
-    x, reverse = Tensor(np.arange(5.0)), Tensor(np.arange(5)[::-1].copy())
-
-    for _ in range(300):
-        x = x[reverse] + 1
-
-    assert x.tolist() == [300.0, 301.0, 302.0, 303.0, 304.0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inkle.errors import DTypeError, ShapeError
+from inkle.errors import DTypeError, OptionError, ShapeError
 from inkle.nn.batches import batches
 
 IMAGES = np.arange(10 * 6).reshape(10, 2, 3)
@@ -77,3 +77,9 @@ def test_the_length_is_the_number_of_batches(rows, size, drop_last, shuffle):
 def test_arguments_that_do_not_fit_are_refused_at_once(arrays, size, message):
     with pytest.raises((ShapeError, DTypeError), match=message):
         batches(arrays, size)
+
+
+@pytest.mark.parametrize("seed", ["a", -1, 1.5])
+def test_seeds_that_are_none_are_refused(seed):
+    with pytest.raises(OptionError, match=f"integer >= 0, or several, got {seed!r}"):
+        batches([LABELS], 2, shuffle=True, seed=seed)
