@@ -227,7 +227,10 @@ def _lanes_innermost(kernel: Kernel) -> Kernel:
     loops = [r for r in mine if number_of(r) == max(map(number_of, mine))]
     free = [r for r in kernel.order if r not in loops and any(r in s.ranges for s in kernel.stores)]
     bound = [r for r in kernel.order if r not in loops and r not in free]
-    return reorder(kernel, [*free, *loops, *bound])
+    # A reduction over rows of lanes is computed once: loops that it does not know stay inside.
+    rows = [g.ranges for g in regions_of(kernel) if g.bound and g.ranges & {*loops, stored[0]}]
+    inside = [r for r in free if any(r not in each for each in rows)]
+    return reorder(kernel, [*(r for r in free if r not in inside), *loops, *inside, *bound])
 
 
 # --- chunks ---------------------------------------------------------------------------------------
@@ -259,7 +262,12 @@ def _share_out(
     for r in outer:
         if chunks >= wanted or (wide is not None and chunks >= PANELS_PER_THREAD * machine.threads):
             break
+        again = _inner_sharing(regions, r)
         parts = min(length(r), -(-wanted // chunks))
+        if again:  # so many times in all: no more than what it costs anyway
+            parts = min(parts, sum(region.points for region in regions) // again)
+        if parts < 2:
+            continue
         size = _chunk_size(r, parts, lane, regions, machine)
         if size >= length(r):
             continue
@@ -285,6 +293,9 @@ def _chunk_size(
     size = -(-n // parts)
     if r is lane:
         unit = _lanes_of(regions, r, machine) * 4
+        is_product = any(is_contraction(region) for region in regions)  # wants whole tiles
+        while not is_product and n < 2 * unit * machine.threads and unit > machine.lanes(4):
+            unit //= 2
         size = -(-size // unit) * unit
         while size < n and 0 < n % size < unit:
             size += unit

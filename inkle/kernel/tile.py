@@ -38,11 +38,12 @@ def contraction(kernel: Kernel) -> Region | None:
 
 
 def is_contraction(region: Region) -> bool:
-    """Whether some load of a reduction does not depend on some output range."""
-    if region.op is not forms.REDUCE or len(region.loads) < 2:
+    """Whether two loads run along a reduction, and one of them not along some output range."""
+    bound = frozenset(region.bound)
+    along = [load for load in region.loads if load.ranges & bound]
+    if region.op is not forms.REDUCE or len(along) < 2:
         return False
-    free = region.ranges - set(region.bound)
-    return any(free - load.ranges for load in region.loads)
+    return any(region.ranges - bound - load.ranges for load in along)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,7 @@ def tile_contraction(
             row, depth = dot
             kernel, _, inner = split(kernel, depth, row.shape[2], Axis.LOOP, Axis.LOOP, "peel")
             kernel = tensorize(kernel, row, lane, inner)
-    kernel = _order(kernel, outer)
+    kernel = _order(kernel, outer, frozenset(() if lane is None else (lane,)))
     return stage_gathers(kernel, machine)
 
 
@@ -198,11 +199,18 @@ def _vectors(
     return kernel, [outer] if outer in kernel.order else [], inner
 
 
-def _order(kernel: Kernel, first: list[Node]) -> Kernel:
-    """Chunks, then the loop over vectors, then other output loops, then reductions."""
+def _order(kernel: Kernel, first: list[Node], lanes: frozenset[Node]) -> Kernel:
+    """Chunks, then the loop over vectors, then other output loops, then reductions.
+
+    Output loops that the vectors of operands depend on come before those that they do not: a panel
+    is staged once for all the rows that it meets.
+    """
     stored = frozenset().union(*(store.ranges for store in kernel.stores))
     grid = [r for r in kernel.order if axis_of(r) is Axis.GRID]
     free = [r for r in kernel.order if r in stored and r not in grid and r not in first]
+    region = contraction(kernel)
+    vectors = [load.ranges for load in region.loads if load.ranges & lanes] if region else []
+    free.sort(key=lambda r: not any(r in each for each in vectors))
     bound = [r for r in kernel.order if r not in stored and r not in first]
     return reorder(kernel, [*grid, *first, *free, *bound])
 

@@ -205,9 +205,9 @@ def contractions_of(order: Sequence[Node], varying: Varying) -> set[Node]:
     return found
 
 
-def varying_axes(order: Sequence[Node]) -> Varying:
-    """Return the axes along which each node may vary; `order` has sources first."""
-    varying: Varying = {}
+def varying_axes(order: Sequence[Node], known: Varying | None = None) -> Varying:
+    """Return the axes along which each node may vary, added to `known`; `order`: sources first."""
+    varying: Varying = {} if known is None else known
     for node in order:
         varying[node] = _varying(node, varying)
     return varying

@@ -9,6 +9,7 @@ from inkle.ir import forms, spec
 from inkle.ir.node import Node
 from inkle.ir.plan import Launch, Memory, Plan, Role
 from inkle.schedule.build import Builder
+from inkle.schedule.closed_forms import fold_reductions
 from inkle.schedule.cost import Facts, size_of
 from inkle.schedule.lower import Planner, stored_as
 from inkle.schedule.memory import in_order, place_temporaries
@@ -48,7 +49,9 @@ def schedule(outputs: Sequence[Node], *, facts: Facts = FACTS) -> Plan:
 
 def explain(outputs: Sequence[Node], *, facts: Facts = FACTS) -> tuple[Plan, list[Reason]]:
     """Return the plan of `outputs`, and for each launch why it is one of its own."""
-    graph = prepare(outputs, facts)
+    graph = fold_reductions(outputs)
+    spec.verify(graph, "fold_reductions")
+    graph = prepare(graph, facts)
     spec.verify(graph, "prepare")
     graph = split_contractions(graph, facts)
     spec.verify(graph, "split_contractions")

@@ -6,6 +6,7 @@ Read from the bytecode, once per code object. Functions made inside are part of 
 from __future__ import annotations
 
 import builtins
+import contextlib
 import dis
 import functools
 import importlib.util
@@ -47,10 +48,8 @@ def names_of(code: types.CodeType, package: str = "") -> Names:
             outside[each.argval] = None
         elif each.opname == "IMPORT_NAME":  # after the two constants LEVEL and names
             name = "." * level + each.argval
-            try:
+            with contextlib.suppress(ImportError):  # the import would fail, too
                 modules[importlib.util.resolve_name(name, package)] = None
-            except ImportError:
-                pass  # the import will fail, too
         if each.opname == "LOAD_CONST":
             level, previous = previous, each.argval
     used = {*code.co_names}

@@ -188,6 +188,7 @@ def value_and_grad(
                 leaf = tensor.detach(outside.node, next(leaves.numbers))
                 given[number] = outside._new(leaf)
                 inner.append((leaf, outside.node))
+                leaves.functional.add(leaf.arg)
             value = function(*given, **options)
             if not isinstance(value, Gradients):
                 raise GradientError(f"grad: the function must return a tensor, got {value!r:.60}")
@@ -196,6 +197,7 @@ def value_and_grad(
             parts = gradient_nodes([value.node], [cotangent], wrt)
         finally:
             modes.no_grad = before
+            leaves.functional.difference_update([leaf.arg for leaf, _ in inner])
         totals = [tensor.full(0, leaf.dtype, leaf.shape) if part is None else part
                   for leaf, part in zip(wrt, parts, strict=True)]  # fmt: skip
         # The leaves were there to tell the arguments apart; outside they are what was passed in, so

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from inkle.errors import TraceError
+from inkle.errors import GradientError, TraceError
 from inkle.ir import forms
 from inkle.ir.dtype import DType
 from inkle.ir.node import Node
@@ -52,7 +52,7 @@ from inkle.tensor.contents import (
     slot_names,
     unwrap,
 )
-from inkle.tensor.leaves import leaves_below
+from inkle.tensor.leaves import functional, leaves_below
 from inkle.tensor.watch import Visit, Watch
 
 MAX_OBJECTS = 20_000  # objects walked before a guard is refused: it would cost more than it saves
@@ -342,15 +342,21 @@ def flow(value: Core) -> str:
     node = value._storage.outside if history is None else value.node
     if node.op is forms.BUFFER:
         return ""
-    return "derived" if leaves_below(value.node) else ""
+    if functional and leaves_below(node, functional):
+        raise GradientError(
+            "grad: no gradient flows through a captured function; capture the gradient function "
+            "instead: jit(grad(f))"
+        )
+    return "derived" if leaves_below(node) else ""
 
 
 @functools.lru_cache(maxsize=4096)
 def _is_installed(module: str) -> bool:
     """Whether a module belongs to Python or to an installed package."""
     file: str | None = getattr(sys.modules[module], "__file__", None)
-    if file is None:
-        return module != "__main__"  # built in, or typed at a prompt
+    if file is None:  # built in, or made by a program, or typed at a prompt
+        origin = getattr(getattr(sys.modules[module], "__spec__", None), "origin", None)
+        return origin in ("built-in", "frozen")
     return os.path.abspath(file).startswith(_LIBRARIES)
 
 

@@ -19,7 +19,6 @@ import gc
 import itertools
 import logging
 import sys
-import types
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -159,7 +158,9 @@ class _Entry:
             inputs = self._inputs(call.tensors) or []
             _settle([inputs[number] for number in self._captured.reads])
             leaves = iter(self._captured.run(_storages(inputs), next_key))
-            outputs = [_output(next(leaves), *each) for each in self._outputs]
+            outputs = [
+                _output(next(leaves), kind, flows=flows) for kind, flows in self._outputs
+            ]
             grads = [None if none else _output(next(leaves)) for _, none in self._left]
             owners = [_pick(place, call.tensors) for place, _ in self._left]
             pairs = zip(owners, repeat("_grad"), grads, strict=False)
@@ -270,10 +271,11 @@ class Jit(Generic[P, R]):
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         """Be pickled like the function: by name. Captures stay behind."""
+        path: str = getattr(self, "__qualname__", "")  # a partial has none
         found: Any = sys.modules.get(self.__module__)
-        for name in self.__qualname__.split("."):
+        for name in path.split("."):
             found = getattr(found, name, None)
-        return self.__qualname__ if found is self else (jit, (self._function,))
+        return path if found is self else (jit, (self._function,))
 
     def _describe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
         state = self._state
@@ -435,7 +437,7 @@ def _settle(tensors: Sequence[Core]) -> None:
         first.realize(*others)
 
 
-def _output(leaf: Node, kind: type[Tensor] = Tensor, flows: bool = False) -> Tensor:  # noqa: FBT
+def _output(leaf: Node, kind: type[Tensor] = Tensor, *, flows: bool = False) -> Tensor:
     """Return a tensor of a result; gradients that should flow on from it meet a border."""
     made = kind._of(leaf, "CPU")
     if flows:

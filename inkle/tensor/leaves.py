@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
+from collections.abc import Container
 from typing import Any
 
 from inkle.ir import forms, tensor
@@ -17,6 +18,7 @@ from inkle.ir.node import Node
 
 numbers = itertools.count(1)
 owners: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+functional: set[int] = set()  # numbers of the leaves of `grad` calls in progress: nobody owns them
 
 
 class Border:
@@ -54,15 +56,20 @@ class History:
         return graph
 
 
-def leaves_below(node: Node) -> list[Node]:
-    """Return the leaves (DETACH nodes with an owner) from which a gradient could reach `node`."""
+def leaves_below(node: Node, numbers: Container[int] = owners) -> list[Node]:
+    """Return the leaves (DETACH nodes with an owner) from which a gradient could reach `node`.
+
+    Args:
+        node: where to begin.
+        numbers: which leaves count.
+    """
     found: list[Node] = []
     seen = {node}
     stack = [node]
     while stack:
         each = stack.pop()
         if each.op is forms.DETACH:
-            if each.arg in owners:
+            if each.arg in numbers:
                 found.append(each)
             continue
         for source in each.src:
