@@ -168,7 +168,7 @@ def tile_contraction(
             row, depth = dot
             kernel, _, inner = split(kernel, depth, row.shape[2], Axis.LOOP, Axis.LOOP, "peel")
             kernel = tensorize(kernel, row, lane, inner)
-    kernel = _order(kernel, outer, frozenset(() if lane is None else (lane,)))
+    kernel = _order(kernel, outer)
     return stage_gathers(kernel, machine)
 
 
@@ -199,20 +199,30 @@ def _vectors(
     return kernel, [outer] if outer in kernel.order else [], inner
 
 
-def _order(kernel: Kernel, first: list[Node], lanes: frozenset[Node]) -> Kernel:
+def _order(kernel: Kernel, first: list[Node]) -> Kernel:
     """Chunks, then the loop over vectors, then other output loops, then reductions.
 
-    Output loops that the vectors of operands depend on come before those that they do not: a panel
-    is staged once for all the rows that it meets.
+    Output loops that a panel to be staged depends on come before those that it does not: it is
+    staged once for all the rows that it meets.
     """
     stored = frozenset().union(*(store.ranges for store in kernel.stores))
     grid = [r for r in kernel.order if axis_of(r) is Axis.GRID]
     free = [r for r in kernel.order if r in stored and r not in grid and r not in first]
-    region = contraction(kernel)
-    vectors = [load.ranges for load in region.loads if load.ranges & lanes] if region else []
-    free.sort(key=lambda r: not any(r in each for each in vectors))
+    panels = _panels(kernel)
+    free.sort(key=lambda r: not any(r in load.ranges for load in panels))
     bound = [r for r in kernel.order if r not in stored and r not in first]
     return reorder(kernel, [*grid, *first, *free, *bound])
+
+
+def _panels(kernel: Kernel) -> list[Node]:
+    """Return the operands that are likely to be staged: what lanes would gather, else vectors."""
+    region = contraction(kernel)
+    found: list[tuple[Node, int | None]] = []
+    for load in region.loads if region is not None else ():
+        lanes = [r for r in load.ranges if axis_of(r) is Axis.LANE]
+        found += [(load, coefficient(load.src[1], r)) for r in lanes]
+    gathered = [load for load, step in found if step != 1]
+    return gathered or [load for load, _ in found]
 
 
 def stage_gathers(kernel: Kernel, machine: Machine) -> Kernel:
@@ -244,7 +254,7 @@ def _stage_by_blocks(kernel: Kernel, load: Node, inner: list[Node]) -> Kernel:
 def _worth_staging(kernel: Kernel, region: Region, load: Node, machine: Machine) -> list[Node]:
     """Return the ranges of the tile to stage for `load`, or nothing."""
     lane = next((r for r in load.ranges if axis_of(r) is Axis.LANE), None)
-    if lane is None or load.src[0].op is not forms.PARAM or len(load.src) > 2:
+    if lane is None or load.src[0].op is not forms.PARAM:
         return []
     registers = _registers(region, load)
     inner = [*_tile_ranges(kernel, region, load, lane, registers), *registers]
