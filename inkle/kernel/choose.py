@@ -34,6 +34,7 @@ from inkle.kernel.transpose import LARGEST, NEAR
 CHUNK_CYCLES = 30_000  # about 10 us: below, sharing out costs more than it gains
 PANELS_PER_THREAD = 4  # at least, where chunks are panels: each stages its own
 PANEL = 64  # columns of a contraction that are staged at a time
+MORE_CHUNKS = 3  # times as many, if they are all of one length then
 CHUNKS_PER_THREAD = 8  # enough to balance workers of unequal speed
 
 
@@ -299,4 +300,7 @@ def _chunk_size(
         size = -(-size // unit) * unit
         while size < n and 0 < n % size < unit:
             size += unit
+    elif n % size:  # chunks of one length can be tiled
+        exact = [p for p in range(parts, MORE_CHUNKS * parts) if n % p == 0]
+        size = n // exact[0] if exact else size
     return size
