@@ -37,7 +37,7 @@ def gradient(
         if not node.dtype.is_float:
             raise GradientError(f"gradients need float values, got {node.dtype} of {node.shape}")
     targets = set(wrt)
-    path = _path(outputs, targets)
+    path, inner = _path(outputs, targets)
     on_path = set(path)
     totals: dict[Node, Node] = {}
     for output, cotangent in zip(outputs, cotangents, strict=True):
@@ -45,20 +45,29 @@ def gradient(
             _accumulate(totals, output, cotangent)
     for node in reversed(path):
         g = totals.get(node)
-        if g is None or not any(source in on_path for source in node.src):
+        if g is None or node not in inner:
             continue
         for source, part in zip(node.src, adjoint(node, g), strict=True):
             if part is not None and source in on_path:
                 _accumulate(totals, source, part)
                 if node.origin is not None:
                     _inherit_origin(part, node.origin)
-    return [totals.get(node, zeros_like(node)) if node in on_path else None for node in wrt]
+    return [_total(totals, node) if node in on_path else None for node in wrt]
 
 
-def _path(outputs: Iterable[Node], targets: set[Node]) -> list[Node]:
-    """Return the nodes between `targets` and `outputs`, sources before users."""
+def _total(totals: dict[Node, Node], node: Node) -> Node:
+    found = totals.get(node)
+    return zeros_like(node) if found is None else found
+
+
+def _path(outputs: Iterable[Node], targets: set[Node]) -> tuple[list[Node], set[Node]]:
+    """Return the nodes between `targets` and `outputs`, sources before users.
+
+    And those of them that have sources among them.
+    """
     depends: dict[Node, bool] = {}
     path: list[Node] = []
+    inner: set[Node] = set()
     stack: list[tuple[Node, bool]] = [(output, False) for output in outputs]
     while stack:
         node, expanded = stack.pop()
@@ -71,12 +80,17 @@ def _path(outputs: Iterable[Node], targets: set[Node]) -> list[Node]:
                 stack.extend(
                     [(s, False) for s in node.src if s.dtype.is_float and s not in depends]
                 )
-        elif node in targets or (
-            node.op is not forms.DETACH and any(depends.get(source) for source in node.src)
-        ):
+            continue
+        is_inner = False
+        if node.op is not forms.DETACH:
+            for source in node.src:
+                is_inner = is_inner or depends.get(source, False)
+        if is_inner or node in targets:
             depends[node] = True
             path.append(node)
-    return path
+            if is_inner:
+                inner.add(node)
+    return path, inner
 
 
 def _accumulate(totals: dict[Node, Node], node: Node, part: Node) -> None:

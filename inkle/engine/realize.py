@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from typing import TypeVar
 
 from inkle import config
 from inkle.engine import profile, storage
@@ -20,10 +21,13 @@ from inkle.runtime.device import Buffer, open_device
 from inkle.runtime.locks import fork_safe_lock
 from inkle.schedule import donate, schedule
 
-CACHED_GRAPHS = 1024  # executables kept; the least recently used goes first
+CACHED_GRAPHS = 1024  # executables and graphs kept; the least recently used goes first
+Key = tuple[object, ...]
+Value = TypeVar("Value")
 
-_executables: OrderedDict[tuple[object, ...], Executable] = OrderedDict()
-_lock = fork_safe_lock()  # guards the table
+_executables: OrderedDict[Key, Executable] = OrderedDict()
+_graphs: OrderedDict[Key, tuple[Node, ...]] = OrderedDict()  # canonical graphs by their outline
+_lock = fork_safe_lock()  # guards the tables
 _building = fork_safe_lock()  # nothing is built twice; who needs what exists does not wait
 
 
@@ -65,6 +69,43 @@ def canonicalize(outputs: Sequence[Node]) -> tuple[tuple[Node, ...], list[Node]]
     return tuple([done[root] for root in outputs]), leaves
 
 
+def outline(outputs: Sequence[Node]) -> tuple[Key, list[Node]]:
+    """Return the structure of a graph as a key, and the leaf of every PARAM slot.
+
+    Graphs with equal keys have the same canonical form; making a key costs a third of making that.
+    """
+    numbers: dict[Node, int] = {}
+    leaves: list[Node] = []
+    key: list[object] = []
+    stack = list(reversed(outputs))
+    while stack:
+        node = stack[-1]
+        if node in numbers:
+            stack.pop()
+            continue
+        op = node.op
+        # A literal stays one, even where its value happens to be in memory: it broadcasts.
+        leaf = node if op is forms.BUFFER else None if op is forms.CONST else node.memory
+        if leaf is not None:
+            if leaf not in numbers:
+                numbers[leaf] = len(key)
+                leaves.append(leaf)
+                key.append((leaf.dtype, leaf.shape))
+            numbers[node] = numbers[leaf]
+            continue
+        missing = [source for source in node.src if source not in numbers]
+        if missing:
+            stack.extend(reversed(missing))
+        elif op is forms.DETACH:
+            numbers[node] = numbers[node.src[0]]
+        else:
+            numbers[node] = len(key)
+            arg = node if op is forms.CONST else node.arg  # -0.0 equals 0.0, and NaN nothing
+            key.append((op, node.dtype, arg, *[numbers[source] for source in node.src]))
+    key.append(tuple([numbers[root] for root in outputs]))
+    return tuple(key), leaves
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A canonical graph, ready to run.
@@ -82,6 +123,13 @@ class Prepared:
 
 def prepare(roots: Sequence[Node]) -> Prepared:
     """Return the canonical graph of `roots`, with the checks that the settings in force ask for."""
+    if not config.get("INKLE_CHECK"):
+        key, leaves = outline(roots)
+        known = _look_up(_graphs, key)
+        if known is None:
+            known, leaves = canonicalize(roots)
+            _keep(_graphs, key, known)
+        return Prepared(known, leaves, ())
     checks = index_checks(roots)
     indices = [check.index for check in checks]
     outputs, leaves = canonicalize([*roots, *(check.first() for check in checks), *indices])
@@ -121,23 +169,27 @@ def executable_for(
         donated: pairs of an output and the PARAM slot of an input that it may be written over.
     """
     key = (outputs, donated, config.get("INKLE_TARGET"), config.get("INKLE_THREADS"))
-    found = _look_up(key)
+    found = _look_up(_executables, key)
     if found is None:
         with _building:
-            found = _look_up(key) or _build(outputs, donated)
-            with _lock:
-                _executables[key] = found
-                if len(_executables) > CACHED_GRAPHS:
-                    _executables.popitem(last=False)
+            found = _look_up(_executables, key) or _build(outputs, donated)
+            _keep(_executables, key, found)
     return found
 
 
-def _look_up(key: tuple[object, ...]) -> Executable | None:
+def _look_up(table: OrderedDict[Key, Value], key: Key) -> Value | None:
     with _lock:
-        found = _executables.get(key)
+        found = table.get(key)
         if found is not None:
-            _executables.move_to_end(key)
+            table.move_to_end(key)
         return found
+
+
+def _keep(table: OrderedDict[Key, Value], key: Key, value: Value) -> None:
+    with _lock:
+        table[key] = value
+        if len(table) > CACHED_GRAPHS:
+            table.popitem(last=False)
 
 
 def _build(outputs: tuple[Node, ...], donated: tuple[tuple[int, int], ...]) -> Executable:

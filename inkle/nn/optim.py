@@ -20,6 +20,7 @@ from inkle.nn import init, pending
 from inkle.nn.state import get_state_dict, load_state_dict
 from inkle.tensor import Tensor, no_grad
 from inkle.tensor.arguments import as_number
+from inkle.tensor.gradients import take_awaited
 
 
 class Optimizer:
@@ -56,13 +57,13 @@ class Optimizer:
             param.grad = None
 
     def step(self) -> None:
-        """Move all parameters that have a gradient, now.
+        """Move all parameters that have a gradient, now, and compute the loss on the way.
 
         Raises:
             GradientError: if none has one.
         """
         first, *others = self.schedule_step()
-        first.realize(*others)
+        first.realize(*others, *take_awaited())
 
     def schedule_step(self) -> list[Tensor]:
         """Assign the new values of parameters and state, and compute nothing yet.

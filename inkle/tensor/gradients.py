@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from inkle.autodiff import gradient as gradient_nodes
+from inkle.engine.trace import current_trace
 from inkle.errors import DTypeError, GradientError, ShapeError
 from inkle.ir import forms, tensor
 from inkle.ir.node import Node, substitute
@@ -13,6 +16,28 @@ from inkle.tensor import leaves
 from inkle.tensor.arguments import Flag, as_int
 from inkle.tensor.modes import modes
 from inkle.tensor.random import Random
+
+
+class _Awaited(threading.local):
+    """Tensors that this thread has called `backward()` on, and not computed yet."""
+
+    def __init__(self) -> None:
+        self.references: list[weakref.ref[Any]] = []
+
+
+_awaited = _Awaited()
+MOST_AWAITED = 64  # the latest: who accumulates more never looks at all of them
+
+
+def take_awaited() -> list[Any]:
+    """Return the living tensors that `backward()` was called on since the last call of this.
+
+    An optimiser computes them together with its step: they share the whole forward pass, and the
+    user looks at them next.
+    """
+    found = [reference() for reference in _awaited.references]
+    _awaited.references.clear()
+    return [each for each in found if each is not None]
 
 
 class Gradients(Random):
@@ -90,6 +115,8 @@ class Gradients(Random):
             if owner is not None:
                 new = owner._new(total if create_graph else tensor.detach(total))
                 owner.grad = new if owner.grad is None else owner.grad + new
+        if current_trace() is None:
+            _awaited.references = [*_awaited.references[1 - MOST_AWAITED :], weakref.ref(self)]
         return self
 
     def _cotangent(self, gradient: Any, what: str) -> Node:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import threading
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from inkle import Context, Tensor, manual_seed, nn
 from inkle.engine import profile, realize, storage
 from inkle.engine.pipeline import TIMES
-from inkle.engine.realize import canonicalize
+from inkle.engine.realize import canonicalize, outline
 from inkle.errors import CompileError, DeviceError, ShapeError
 from inkle.ir import forms
 from inkle.ir.node import intern
@@ -373,3 +374,52 @@ def test_moving_to_the_same_device_is_the_same_tensor():
     assert x.to("float16").dtype.name == "float16"
     (x.to("CPU") * 2).sum().backward()
     assert x.grad.tolist() == [2.0, 2.0]
+
+
+# --- outlines -------------------------------------------------------------------------------------
+
+
+def test_equal_outlines_mean_equal_canonical_graphs():
+    def build(seed):
+        a, b = Tensor(array(3, 4, seed=seed)), Tensor(array(3, 4, seed=seed + 1))
+        return [(a * b - a).sum(0).node, (b + 2.0).detach().node]
+
+    first, others = build(0), build(5)
+
+    assert outline(first)[0] == outline(others)[0]
+    assert outline(first)[1] == canonicalize(first)[1]
+    assert canonicalize(first)[0] == canonicalize(others)[0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda a, b: b * a - b, lambda a, b: a * a - a, lambda a, b: (a * b).neg() - a,
+     lambda a, b: (a * b - a).cast("float64"), lambda a, b: a.reshape(4, 3) * b.reshape(4, 3)],
+)  # fmt: skip
+def test_other_graphs_have_other_outlines(change):
+    a, b = Tensor(array(3, 4)), Tensor(array(3, 4, seed=1))
+    mine, other = outline([(a * b - a).node])[0], outline([change(a, b).node])[0]
+
+    same = canonicalize([(a * b - a).node])[0] == canonicalize([change(a, b).node])[0]
+
+    assert (mine == other) == same
+
+
+def test_outlines_tell_literals_apart_by_their_bits():
+    x = Tensor(array(3))
+    keys = [outline([(x + value).node])[0] for value in (0.0, -0.0, math.nan, 1.0)]
+
+    assert len(set(keys)) == 4
+    assert outline([(x + math.nan).node])[0] == keys[2]
+
+
+def test_realized_values_are_leaves_of_an_outline():
+    x = Tensor(array(3))
+    y = x.exp()
+    before, _ = outline([(y + 1).node])
+    y.realize()
+
+    after, leaves = outline([(y + 1).node])
+
+    assert before != after
+    assert leaves == [y._storage.outside]
