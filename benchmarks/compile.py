@@ -130,7 +130,9 @@ def main() -> None:
     if options.one:
         print(json.dumps(measure(options.networks[0])))
         return
-    print(f"{'network':16} {'kernels':>8} {'Python':>8} {'LLVM':>8} {'cold':>8} {'warm':>8} again, s")
+    print(
+        f"{'network':16} {'kernels':>8} {'Python':>8} {'LLVM':>8} {'cold':>8} {'warm':>8} again, s"
+    )
     for name in options.networks or NETWORKS:
         with tempfile.TemporaryDirectory() as cache:
             cold, warm = in_process(name, cache), in_process(name, cache)

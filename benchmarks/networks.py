@@ -25,6 +25,7 @@ class Block:
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def __call__(self, x: Tensor) -> Tensor:
+        """Return what follows x of shape (batch, time, width)."""
         batch, time, width = x.shape
         parts = self.into(self.norm1(x)).reshape(batch, time, 3, self.heads, -1)
         q, k, v = (parts[:, :, i].transpose(1, 2) for i in range(3))
@@ -44,6 +45,7 @@ class GPT2:
         self.norm = nn.LayerNorm(width)
 
     def __call__(self, tokens: Tensor) -> Tensor:
+        """Return logits of shape (batch, time, words) for token numbers (batch, time)."""
         x = self.words(tokens) + self.places.weight[: tokens.shape[1]]
         for block in self.blocks:
             x = block(x)
@@ -62,6 +64,7 @@ class Residual:
         self.shortcut = convolution(inside, final, 1, stride) if inside != final else None
 
     def __call__(self, x: Tensor) -> Tensor:
+        """Return features of images (batch, channels, height, width)."""
         y = x
         for i, (convolve, norm) in enumerate(self.layers):
             y = norm(convolve(y))
@@ -95,6 +98,7 @@ class ResNet:
         self.head = nn.Linear(inside, classes)
 
     def __call__(self, x: Tensor) -> Tensor:
+        """Return logits (batch, classes) of images (batch, 3, height, width)."""
         x = self.stem[1](self.stem[0](x)).relu().max_pool2d(3, 2, padding=1)
         for block in self.blocks:
             x = block(x)

@@ -6,8 +6,7 @@
 """
 
 import importlib
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from inkle.config import Context
 from inkle.engine.realize import synchronize
@@ -25,6 +24,7 @@ from inkle.tensor.jit import jit
 
 if TYPE_CHECKING:
     from inkle import nn
+    from inkle.nn.captured import load_captured, save_captured
 
 __version__ = "0.1.0"
 __all__ = [
@@ -34,17 +34,21 @@ __all__ = [
     "grad",
     "is_training",
     "jit",
+    "load_captured",
     "manual_seed",
     "nn",
     "no_grad",
+    "save_captured",
     "synchronize",
     "training",
     "value_and_grad",
 ]
 
 
-def __getattr__(name: str) -> ModuleType:
-    """Load `inkle.nn` when it is first used; tensors alone do not need it."""
+def __getattr__(name: str) -> Any:
+    """Load `inkle.nn`, and what is built on it, when it is first used; tensors do not need it."""
     if name == "nn":
         return importlib.import_module("inkle.nn")
+    if name in ("load_captured", "save_captured"):
+        return getattr(importlib.import_module("inkle.nn.captured"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -50,11 +50,11 @@ class Budget:
 # says why there is more, and has a row for whatever raised them.
 MIDDLE = ("ir", "rewrite", "rules", "autodiff", "schedule", "kernel")
 BUDGETS = (
-    Budget("ir to kernel", MIDDLE, lines=9_350, tokens=106_000),
+    Budget("ir to kernel", MIDDLE, lines=10_700, tokens=122_500),
     Budget(
         "errors to engine, CPU",
         ("errors", "config", *MIDDLE, "render", "runtime", "check", "engine"),
-        lines=14_900,
+        lines=16_550,
     ),
     Budget("tensor and nn", ("tensor", "nn"), lines=7_000),
 )

@@ -190,7 +190,7 @@ def run_plan(
             memories.append(Memory.undefined(each.size, each.dtype))
     for launch in plan.launches:
         slots = {slot: memories[position] for slot, position in enumerate(launch.memory)}
-        run_kernel(launch.kernel, slots, variables)
+        run_kernel(launch.kernel, slots, {**(variables or {}), **dict(launch.values)})
     for number, position in enumerate(plan.outputs):
         if not memories[position].written.all():
             missing = int(np.flatnonzero(~memories[position].written)[0])

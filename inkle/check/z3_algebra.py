@@ -158,7 +158,8 @@ class Translation:
         unbounded = target.kind is Kind.INDEX or self.as_integers
         if source is bool_:
             one, zero = (
-                z3.IntVal(v) if unbounded else z3.BitVecVal(v, target.bits) for v in (1, 0)
+                z3.IntVal(v, term.ctx) if unbounded else z3.BitVecVal(v, target.bits, term.ctx)
+                for v in (1, 0)
             )
             return z3.If(term, one, zero)
         if source.kind is Kind.INDEX or self.as_integers:

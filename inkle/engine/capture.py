@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 
 from inkle.engine import profile, storage
-from inkle.engine.realize import executable_for, prepare, realize, results
+from inkle.engine.hoist import Kept, hoist
+from inkle.engine.program import Draws, Origins, Place, Program
+from inkle.engine.realize import executable_for, prepare, realize, results, run
 from inkle.engine.storage import Storage
 from inkle.engine.trace import tracing
 from inkle.errors import TraceError
@@ -97,6 +99,13 @@ class Recorder:
         """Return what fills a leaf of the traced graph: a storage, or a number of draws."""
         return self._placeholders.get(leaf) or self._counters.get(leaf)
 
+    def is_stable(self, leaf: Node) -> bool:
+        """Whether a leaf is a constant, or holds what the function neither gets nor assigns."""
+        source = self.source(leaf)
+        if isinstance(source, Storage):
+            return leaf not in self._inputs and source not in self._assigned
+        return source is None
+
     # --- hooks of `Trace` -------------------------------------------------------------------------
 
     def born(self, target: Storage) -> None:
@@ -173,15 +182,21 @@ class Captured(Locked):
     Attributes:
         lock: held by whoever runs it, from reading the state to changing it.
         reads: numbers of the inputs that are read.
+        program: what it computes.
 
     Args:
         recorder: saw the trace.
         inputs: the storages in the places where `run` gets others.
         outputs: nodes of the trace.
+        closed_over: places of the inputs that the function refers to: mostly the same ones.
     """
 
     def __init__(
-        self, recorder: Recorder, inputs: Sequence[Storage], outputs: Sequence[Node]
+        self,
+        recorder: Origins,
+        inputs: Sequence[Storage],
+        outputs: Sequence[Node],
+        closed_over: range = range(0),
     ) -> None:
         super().__init__()
         assigned = recorder.assigned()
@@ -196,7 +211,10 @@ class Captured(Locked):
             len(outputs) + i: places.get(each, each) for i, each in enumerate(assigned)
         }
         self._pinned = [(places.get(each, each), leaf) for each, leaf in recorder.pinned.items()]
-        graph, donated = self._prepared.outputs, self._donated()
+        self.program = self._program(recorder)
+        self._kept: list[tuple[Kept, list[Place]]] = []
+        graph = self._hoist(recorder, closed_over)
+        donated = self._donated()
         self._executable = executable_for(graph, donated) if graph else None
         taken = self._executable.plan.in_place if self._executable else ()
         self._in_place = {slot: output for output, slot in donated if slot in taken}
@@ -211,9 +229,48 @@ class Captured(Locked):
         pairs = [(output, slots.get(target, -1)) for output, target in self._targets.items()]
         return () if self._prepared.checks else tuple([pair for pair in pairs if pair[1] >= 0])
 
-    def _source(
-        self, recorder: Recorder, leaf: Node, places: dict[Storage, int]
-    ) -> int | Storage | Node:
+    def _program(self, recorder: Origins) -> Program:
+        """Return what is computed, before anything is hoisted."""
+        counts = [recorder.source(leaf) for leaf in self._prepared.leaves]
+        pairs = zip(counts, self._sources, strict=True)
+        return Program(
+            self._prepared.outputs[: len(self._like)],
+            tuple([Draws(n) if isinstance(n, int) else source for n, source in pairs]),
+            tuple(self._targets.values()),
+            tuple([place for place, _ in self._pinned]),
+        )
+
+    def _hoist(self, recorder: Origins, closed_over: range) -> tuple[Node, ...]:
+        """Return the graph without what is computed ahead; `_sources` are those of that graph.
+
+        Nothing is in checked mode, where the values of indices are looked at after the run.
+        """
+        stable = [
+            slot
+            for slot, (leaf, source) in enumerate(
+                zip(self._prepared.leaves, self._sources, strict=True)
+            )
+            if recorder.is_stable(leaf) and (not isinstance(source, int) or source in closed_over)
+        ]
+        found = None if self._prepared.checks else hoist(self._prepared.outputs, stable)
+        if found is None:
+            return self._prepared.outputs
+        old = self._sources
+        self._kept = [(each, [old[slot] for slot in each.slots]) for each in found.kept]
+        self._sources = [old[s] if isinstance(s, int) else s for s in found.slots]
+        return found.outputs
+
+    def _refresh(self, inputs: Sequence[Storage]) -> None:
+        """Compute what is kept ahead anew, if it comes from other values now."""
+        for kept, places in self._kept:
+            now = [p if isinstance(p, Node) else _pick(p, inputs).outside for p in places]
+            if not kept.is_fresh(now):
+                leaves = [self._leaf(place, inputs) for place in places]
+                buffers = run(kept.nodes, leaves)
+                pairs = zip(kept.nodes, buffers, strict=True)
+                kept.keep(now, [storage.new_leaf(n.dtype, n.shape, b) for n, b in pairs])
+
+    def _source(self, recorder: Origins, leaf: Node, places: dict[Storage, int]) -> Place:
         """Return the number of an input, another storage to read, or the leaf of a constant."""
         source = recorder.source(leaf)
         if isinstance(source, Storage):
@@ -235,8 +292,10 @@ class Captured(Locked):
             return []
         for key, count in self._keys:
             key[0] = counter(count)
-        run = self._run_checked if self._prepared.checks else self._run_over
-        leaves = run(inputs)
+        if self._kept:
+            self._refresh(inputs)
+        compute = self._run_checked if self._prepared.checks else self._run_over
+        leaves = compute(inputs)
         return [leaves[i] for i in range(len(self._like) - len(self._targets))]
 
     def _run_checked(self, inputs: Sequence[Storage]) -> dict[int, Node]:
@@ -252,7 +311,8 @@ class Captured(Locked):
     def _run_over(self, inputs: Sequence[Storage]) -> dict[int, Node]:
         """Run; write the next version of a state over this one where nobody else can see it."""
         assert self._executable is not None
-        fresh, after = self._fresh, []
+        fresh = self._fresh
+        after: list[Call] = []
         buffers = []
         for slot, source in enumerate(self._sources):
             buffer = None
@@ -261,6 +321,10 @@ class Captured(Locked):
                 buffer = storage.take(target, self) if target.outside.op is forms.BUFFER else None
             if buffer is not None:
                 after.append((setattr, target.outside, "memory", buffer))
+                # Who remembers the leaf must see that it has changed.
+                if storage.Followers.exist and storage.is_followed(target.outside):
+                    leaf = storage.new_leaf(target.outside.dtype, target.outside.shape, buffer)
+                    after.append((setattr, target, "outside", leaf))
             else:
                 buffer = storage.buffer_of(self._leaf(source, inputs))
                 if slot in self._in_place:  # somebody may look at the old value
@@ -283,8 +347,13 @@ class Captured(Locked):
             if i in self._targets
         ]
 
+    @property
+    def kept_bytes(self) -> int:
+        """Memory of the values that are computed ahead."""
+        return sum(kept.bytes for kept, _ in self._kept)
+
     @staticmethod
-    def _leaf(source: int | Storage | Node, inputs: Sequence[Storage]) -> Node:
+    def _leaf(source: Place, inputs: Sequence[Storage]) -> Node:
         if isinstance(source, Node):
             return source
         node = _pick(source, inputs).outside

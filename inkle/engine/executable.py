@@ -38,10 +38,21 @@ class Executable(Locked):
             for launch in plan.launches
         )
         self._device = open_device("CPU")
+        constants = sorted({value for launch in plan.launches for _, value in launch.values})
+        slots = {value: len(plan.memory) + i for i, value in enumerate(constants)}
         self._graph = Graph(
-            [Launch(s.compiled.function, s.memory, s.compiled.chunks) for s in self.steps],
-            slots=len(plan.memory),
+            [
+                Launch(
+                    step.compiled.function,
+                    (*step.memory, *(slots[value] for _, value in launch.values)),
+                    step.compiled.chunks,
+                )
+                for step, launch in zip(self.steps, plan.launches, strict=True)
+            ],
+            slots=len(plan.memory) + len(constants),
         )
+        for value, slot in slots.items():
+            self._graph.bind(slot, value)
         self._inputs = [(i, m.number) for i, m in enumerate(plan.memory) if m.role is Role.INPUT]
         fresh = [(i, m) for i, m in enumerate(plan.memory) if m.role is Role.OUTPUT]
         self._fresh = [place for place, _ in fresh]

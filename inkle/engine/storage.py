@@ -10,6 +10,7 @@ import ctypes
 import itertools
 from sys import getrefcount
 from typing import Any
+from weakref import getweakrefcount
 
 import numpy as np
 import numpy.typing as npt
@@ -178,6 +179,21 @@ def take(target: Storage, runner: Locked) -> Buffer | None:
     return None
 
 
+class Followers:
+    """Whoever remembers leaves by weak references, because something came from their values.
+
+    Attributes:
+        exist: whether there ever was one; who sets it has not looked at a leaf yet.
+    """
+
+    exist = False
+
+
+def is_followed(leaf: Node) -> bool:
+    """Whether somebody remembers a leaf by a weak reference."""
+    return getweakrefcount(leaf) > _UNFOLLOWED
+
+
 def copy_of(buffer: Buffer) -> Buffer:
     """Return fresh memory with the same content."""
     new = open_device("CPU").allocate(buffer.size_bytes)
@@ -203,3 +219,4 @@ def _count_alone() -> tuple[int, int]:
 
 
 _ALONE = _count_alone()
+_UNFOLLOWED = getweakrefcount(tensor.buffer(BY_NAME["int8"], (1,)))  # that of the table of nodes

@@ -134,6 +134,11 @@ class Kernel:
         found = {node for node in self.nodes() if node.op is forms.PARAM}
         return sorted(found, key=lambda node: int(node.arg[0]))
 
+    def variables(self) -> list[Node]:
+        """Return the VARIABLE nodes by name."""
+        found = [node for node in self.nodes() if node.op is forms.VARIABLE]
+        return sorted(found, key=lambda node: str(node.arg[0]))
+
     def ranges(self) -> list[Node]:
         """Return all RANGE nodes by number."""
         return sorted((n for n in self.nodes() if n.op is forms.RANGE), key=number_of)

@@ -37,11 +37,19 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """One kernel call: PARAM slot i of the kernel is memory `memory[i]` of the plan."""
+    """One kernel call: PARAM slot i of the kernel is memory `memory[i]` of the plan.
+
+    Attributes:
+        kernel: what runs.
+        memory: places in the plan's memory.
+        lines: of the user's program.
+        values: of the kernel's VARIABLEs, with their names, sorted.
+    """
 
     kernel: Kernel
     memory: tuple[int, ...]
     lines: tuple[str, ...] = ()
+    values: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

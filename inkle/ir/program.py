@@ -70,9 +70,18 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Code of one kernel: `chunks` independent calls, each with its own value of `chunk`."""
+    """Code of one kernel: `chunks` independent calls, each with its own value of `chunk`.
+
+    Attributes:
+        parameters: memory.
+        chunks: independent calls.
+        body: the code.
+        locals: fast memory.
+        scalars: argument slots of integers, behind those of memory.
+    """
 
     parameters: tuple[Parameter, ...]
     chunks: int
     body: list[Value | Loop]
     locals: tuple[Value, ...]
+    scalars: tuple[int, ...] = ()

@@ -64,7 +64,9 @@ class Linearizer:
         parameters = tuple(
             Parameter(p.arg[0], p.dtype, p.arg[0] in written) for p in self._kernel.params()
         )
-        return Program(parameters, chunks, self._scopes[0].block, tuple(self._locals))
+        first = len(parameters)
+        scalars = tuple(range(first, first + len(self._kernel.variables())))
+        return Program(parameters, chunks, self._scopes[0].block, tuple(self._locals), scalars)
 
     @property
     def innermost(self) -> Scope:
@@ -298,7 +300,8 @@ class Linearizer:
         if op is forms.RANGE and axis_of(node) is Axis.LANE:
             return self.emit(scope, "iota", index, extent(node), (), 1)
         if op is forms.VARIABLE:
-            return self.emit(scope, "variable", index, 1, (), node.arg)
+            slot = len(self._kernel.params()) + self._kernel.variables().index(node)
+            return self.emit(scope, "variable", index, 1, (), (node.arg[0], slot))
         raise RenderError(f"{op} has no place in a kernel, or its loop is not open: {node}")
 
     def _at(self, scope: Scope, action: Any) -> Any:

@@ -187,8 +187,8 @@ def is_parallel(store: Node, r: Node) -> bool:
         return False
     size, fine = abs(own) * extent(r), 0
     for factor, atom in linear_terms(store.src[1]):
-        if atom is r or factor % size == 0:
-            continue
+        if atom is r or factor % size == 0 or atom.op is forms.VARIABLE:
+            continue  # an argument of the launch is the same for all
         if atom.op is not forms.RANGE:
             return False
         fine += abs(factor) * (length(atom) - 1)

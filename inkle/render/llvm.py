@@ -7,6 +7,8 @@ analysis that stores do not disturb loads.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from inkle.errors import RenderError
 from inkle.ir.op import Op
 from inkle.ir.program import Loop, Program, Value
@@ -33,13 +35,22 @@ class LlvmRenderer(LlvmArithmetic, LlvmMemory):
             self._names[memory] = self._new(f"alloca [{size} x {kind}], align {LOCAL_ALIGN}")
         self._body(self._program.body)
         slots = [p.slot for p in self._program.parameters]
-        inner = ", ".join([*(f"ptr noalias %p{slot}" for slot in slots), "i64 %chunk"])
+        scalars = self._program.scalars
+        inner = ", ".join(
+            [
+                *(f"ptr noalias %p{s}" for s in slots),
+                *(f"i64 %scalar{s}" for s in scalars),
+                "i64 %chunk",
+            ]
+        )
+        kinds = [*((slot, "ptr", "p") for slot in slots), *((s, "i64", "scalar") for s in scalars)]
         loads = [
             f"  %a{slot} = getelementptr i64, ptr %args, i64 {slot}\n"
-            f"  %p{slot} = load ptr, ptr %a{slot}"
-            for slot in slots
+            f"  %{word}{slot} = load {kind}, ptr %a{slot}"
+            for slot, kind, word in kinds
         ]
-        passed = ", ".join([*(f"ptr %p{slot}" for slot in slots), "i64 %chunk"])
+        passed = ", ".join([*(f"{kind} %{word}{slot}" for slot, kind, word in kinds),
+                            "i64 %chunk"])  # fmt: skip
         return "\n".join(
             [
                 f"@zeros = private constant [{ZERO_BYTES} x i8] zeroinitializer, align 64",
@@ -117,33 +128,31 @@ class LlvmRenderer(LlvmArithmetic, LlvmMemory):
     def _value(self, value: Value) -> str:
         if isinstance(value.code, Op):
             return self._operation(value)
-        match value.code:
-            case "const":
-                return literal(value.arg, value.dtype, value.lanes)
-            case "param":
-                return f"%p{value.arg}"
-            case "chunk":
-                return "%chunk"
-            case "splat":
-                return self._splat(value)
-            case "iota":
-                return self._iota(value)
-            case "load":
-                return self._load(value)
-            case "store":
-                return self._store(value)
-            case "shuffle":
-                return self._shuffle(value)
-            case "unordered":
-                operands = ", ".join(self._names[source] for source in value.src)
-                first = value.src[0]
-                return self._new(f"fcmp uno {type_of(first.dtype, first.lanes)} {operands}")
-            case "across":
-                return self._across(value)
-            case "dot":
-                return self._dot(value)
-            case _:
-                raise RenderError(f"LLVM: no spelling for {value.code}")
+        writer = _WRITERS.get(value.code)
+        if writer is None:
+            raise RenderError(f"LLVM: no spelling for {value.code}")
+        return writer(self, value)
+
+    def _unordered(self, value: Value) -> str:
+        operands = ", ".join(self._names[source] for source in value.src)
+        first = value.src[0]
+        return self._new(f"fcmp uno {type_of(first.dtype, first.lanes)} {operands}")
+
+
+_WRITERS: dict[str, Callable[[LlvmRenderer, Value], str]] = {
+    "const": lambda _, value: literal(value.arg, value.dtype, value.lanes),
+    "param": lambda _, value: f"%p{value.arg}",
+    "variable": lambda _, value: f"%scalar{value.arg[1]}",
+    "chunk": lambda _, value: "%chunk",
+    "splat": LlvmRenderer._splat,
+    "iota": LlvmRenderer._iota,
+    "load": LlvmRenderer._load,
+    "store": LlvmRenderer._store,
+    "shuffle": LlvmRenderer._shuffle,
+    "unordered": LlvmRenderer._unordered,
+    "across": LlvmRenderer._across,
+    "dot": LlvmRenderer._dot,
+}
 
 
 def render_llvm(program: Program, name: str) -> str:

@@ -148,7 +148,7 @@ INDUCTION = (
 SOLUTIONS = (
     rule(
         "equal_multiple",
-        lambda x, y, a: ((x * a + y).eq(0), x.eq(-(y // a)) & (y % a).eq(0), a.ne(0)),
+        lambda x, y, a: ((x * a).eq(y), x.eq(y // a) & (y % a).eq(0), a > 0),
         INDEX,
     ),
     rule("less_multiple", lambda x, y, a: (x * a + y < 0, x < -(y // a), a > 0), INDEX),
@@ -179,7 +179,6 @@ COUNTS = (
         INDEX,
     ),
 )
-
 
 
 def _sum_of_casts(dtype: DType) -> Rule:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
+from itertools import combinations
 from math import isfinite
 
 from inkle.ir import forms, loop, ops
@@ -31,14 +32,17 @@ from inkle.rules import closed_forms
 from inkle.rules.boolean import FALSE, TRUE, parts_of
 from inkle.rules.cast import fits
 from inkle.rules.closed_forms import ONE, ZERO
+from inkle.rules.gates import simplify_gate
 from inkle.rules.masks import NORMALISE, is_exact_float
 from inkle.rules.solve import Solution, linear, solve
 
 MOST_CASES = 8  # of one body
 MOST_PARTS = 12  # conditions of one case
-MOST_ORS = 4  # among them: each doubles the work
+MOST_BRANCHES = 5  # alternatives among them: each doubles the work
+MOST_DEPTH = 40  # of a body
 FAR = 1 << 62  # sums of indices are computed as int64 in the end
 Case = tuple[tuple[Node, ...], Node]
+_BRANCHES = frozenset({ops.OR, ops.NOT, ops.NOT_EQUAL})
 _KNOWN = Known()
 
 
@@ -49,7 +53,7 @@ def folded(op: Op, value: Node, ranges: Sequence[Node]) -> Node | None:
         None if every loop stays.
     """
     value = NORMALISE.simplify(value)
-    left = [r for r in ranges]
+    left = list(ranges)
     again = True
     while again:
         again = False
@@ -93,8 +97,28 @@ def _identity(op: Op, value: Node) -> Node:
     return const(op.identity(value.dtype), value.dtype)
 
 
+def conjunction(parts: Sequence[Node]) -> Node:
+    """Return whether all of `parts` hold."""
+    return reduce(lambda p, q: p & q, parts)
+
+
 def _where(parts: Sequence[Node], value: Node, otherwise: Node) -> Node:
-    return reduce(Node.__and__, parts).where(value, otherwise) if parts else value
+    return conjunction(parts).where(value, otherwise) if parts else value
+
+
+def written_at(value: Node, r: Node) -> tuple[Node, Node] | None:
+    """Return (e, v) if `value` is v where r == e, and 0 elsewhere; neither depends on r."""
+    cases = _Cases(ops.ADD, r).of(NORMALISE.simplify(value))
+    if cases is None or len(cases) != 1:
+        return None
+    [(parts, inner)] = cases
+    about = [part for part in parts if r in part.ranges]
+    found = solve(about[0], r) if len(about) == 1 else None
+    if found is None or found.equal is None or r in inner.ranges:
+        return None
+    gates = [*found.gates, *[part for part in parts if r not in part.ranges]]
+    inner = _where(gates, inner, _identity(ops.ADD, inner))
+    return NORMALISE.simplify(found.equal), NORMALISE.simplify(inner)
 
 
 # --- one loop -------------------------------------------------------------------------------------
@@ -105,7 +129,7 @@ def _over(op: Op, body: Node, r: Node) -> Node | None:
     if op is ops.AND and body.dtype is bool_:
         some = _over(ops.OR, NORMALISE.simplify(~body), r)
         return None if some is None else ~some
-    cases = _cases(op, body, r)
+    cases = _Cases(op, r).of(body)
     if cases is None:
         return None
     totals: list[Node] = []
@@ -122,7 +146,8 @@ def _case(op: Op, parts: Sequence[Node], value: Node, r: Node) -> Node | None:
     identity = _identity(op, value)
     inner = list(dict.fromkeys([part for part in parts if r in part.ranges]))
     outer = [part for part in parts if r not in part.ranges]
-    if len(inner) > MOST_PARTS or sum(each.op is ops.OR for each in toposort(inner)) > MOST_ORS:
+    branches = sum(each.op in _BRANCHES for each in toposort(inner))
+    if len(inner) > MOST_PARTS or branches > MOST_BRANCHES:
         return None
     total = _selected(inner, value, r, identity)
     if total is None and r not in value.ranges:
@@ -134,16 +159,30 @@ def _case(op: Op, parts: Sequence[Node], value: Node, r: Node) -> Node | None:
 
 def _selected(parts: list[Node], value: Node, r: Node, identity: Node) -> Node | None:
     """Return `value` at the only r that an equation among `parts` allows."""
+    found = _equation(parts, r)
+    if found is None or found.equal is None:
+        return None
+    e = NORMALISE.simplify(found.equal)
+    done = substitute([*parts, value], {r: e})
+    gates = [*found.gates, e >= ZERO, e < loop.extent(r), *[done[each] for each in parts]]
+    return _where(gates, done[value], identity)
+
+
+def _equation(parts: list[Node], r: Node) -> Solution | None:
+    """Return the only value of r that a part allows, or two parts: e <= r and r < e + 1."""
+    lows: list[Node] = []
+    highs: list[Node] = []
     for part in parts:
         found = solve(part, r)
-        if found is not None and found.equal is not None:
-            e = NORMALISE.simplify(found.equal)
-            others = [each for each in parts if each is not part]
-            roots = [*others, value]
-            done = substitute(roots, {r: e})
-            inside = [ZERO <= e, e < loop.extent(r)]
-            gates = [*found.gates, *inside, *[done[each] for each in others]]
-            return _where(gates, done[value], identity)
+        if found is not None:
+            if found.equal is not None:
+                return found
+            lows += found.lows
+            highs += found.highs
+    for low in lows if len(lows) * len(highs) <= MOST_PARTS else ():
+        for high in highs:
+            if NORMALISE.simplify(high - low) is ONE:
+                return Solution(equal=low)
     return None
 
 
@@ -162,9 +201,9 @@ def _repeated(op: Op, value: Node, parts: list[Node], r: Node) -> Node | None:
         finite = value.op is forms.CONST and isfinite(value.arg)
         if not parts or finite or not value.dtype.is_float:
             return times
-        return (ZERO < count).where(times, identity)  # not 0 * inf
+        return (count > ZERO).where(times, identity)  # not 0 * inf
     if op.idempotent or (op is ops.MUL and value.op is forms.CONST and value.arg in (0, 1)):
-        return (ZERO < count).where(value, identity)
+        return (count > ZERO).where(value, identity)
     return None
 
 
@@ -189,7 +228,7 @@ def _varying(op: Op, value: Node, parts: list[Node], r: Node) -> Node | None:
     span, n = found.span(loop.extent(r)), const(loop.extent(r), index)
     is_last = (op is ops.MAXIMUM) == (slope[1] > 0)
     at = (closed_forms.last_between if is_last else closed_forms.first_between)(span, n, ZERO)
-    some = ZERO < closed_forms.count_between(span, n)
+    some = closed_forms.count_between(span, n) > ZERO
     best = substitute((value,), {r: NORMALISE.simplify(at)})[value]
     return _where([*found.gates, some], best, _identity(op, value))
 
@@ -282,35 +321,74 @@ def _sum_over(found: Solution, value: Node, r: Node) -> Node | None:
 # --- cases ----------------------------------------------------------------------------------------
 
 
-def _cases(op: Op, node: Node, r: Node) -> list[Case] | None:
-    """Take `node` apart into values and the conditions under which they count; None: too many."""
-    if node is _identity(op, node):
-        return []
-    if r not in node.ranges:
+class _Cases:
+    """Takes bodies of one reduction apart into values and the conditions under which they count."""
+
+    def __init__(self, op: Op, r: Node) -> None:
+        self._op = op
+        self._r = r
+        self._done: dict[Node, list[Case] | None] = {}
+        self._depth = 0
+
+    def of(self, node: Node) -> list[Case] | None:
+        """Return the cases of `node`; None: too many."""
+        if node not in self._done:
+            if self._depth > MOST_DEPTH:
+                return None
+            self._depth += 1
+            self._done[node] = self._taken_apart(node)
+            self._depth -= 1
+        return self._done[node]
+
+    def _taken_apart(self, node: Node) -> list[Case] | None:
+        if node is _identity(self._op, node):
+            return []
+        if self._r not in node.ranges:
+            return [((), node)]
+        if node.op is ops.CAST and node.src[0].op is ops.WHERE:
+            test, x, y = node.src[0].src
+            node = test.where(x.cast(node.dtype), y.cast(node.dtype))
+        if node.op is ops.WHERE:
+            test, x, y = node.src
+            return _joined(self._under(test, x), self._under(~test, y))
+        if node.dtype is bool_:
+            return self._under(node, TRUE) if self._op is ops.OR else [((), node)]
+        if node.op is ops.CAST and node.src[0].dtype is bool_:
+            test = node.src[0]
+            yes, no = const(1, node.dtype), const(0, node.dtype)
+            return _joined(self._under(test, yes), self._under(~test, no))
+        return self._summed(node) if self._op is ops.ADD else [((), node)]
+
+    def _under(self, test: Node, value: Node) -> list[Case] | None:
+        """Return the cases of `value` where `test` holds."""
+        test = NORMALISE.simplify(test)
+        if test is FALSE:
+            return []
+        parts = () if test is TRUE else tuple(parts_of(test, ops.AND))
+        found = self.of(value)
+        return None if found is None else [((*parts, *more), each) for more, each in found]
+
+    def _summed(self, node: Node) -> list[Case] | None:
+        """Take apart what distributes over a sum."""
+        found = [self.of(source) for source in node.src]
+        first, last = found[0], found[-1]
+        if first is None or last is None:
+            return None
+        if node.op is ops.ADD:
+            return _joined(first, last)
+        if node.op is ops.SUB:
+            return _joined(first, [(parts, -value) for parts, value in last])
+        if node.op is ops.NEG:
+            return [(parts, -value) for parts, value in first]
+        if node.op is ops.CAST and len(first) == 1:
+            return [(parts, value.cast(node.dtype)) for parts, value in first]
+        if node.op is ops.MUL and any(parts for parts, _ in first + last):
+            if node.dtype.is_float and not (_is_disjoint(first) and _is_disjoint(last)):
+                return None  # x * (a + b) would be rounded twice
+            if len(first) * len(last) > MOST_CASES:
+                return None
+            return [((*p, *q), x * y) for p, x in first for q, y in last]
         return [((), node)]
-    if node.op is ops.CAST and node.src[0].op is ops.WHERE:
-        test, x, y = node.src[0].src
-        node = test.where(x.cast(node.dtype), y.cast(node.dtype))
-    if node.op is ops.WHERE:
-        test, x, y = node.src
-        return _joined(_under(op, test, x, r), _under(op, ~test, y, r))
-    if node.dtype is bool_:
-        return _under(op, node, TRUE, r) if op is ops.OR else [((), node)]
-    if node.op is ops.CAST and node.src[0].dtype is bool_:
-        test = node.src[0]
-        yes, no = const(1, node.dtype), const(0, node.dtype)
-        return _joined(_under(op, test, yes, r), _under(op, ~test, no, r))
-    return _summed_cases(node, r) if op is ops.ADD else [((), node)]
-
-
-def _under(op: Op, test: Node, value: Node, r: Node) -> list[Case] | None:
-    """Return the cases of `value` where `test` holds."""
-    test = NORMALISE.simplify(test)
-    if test is FALSE:
-        return []
-    parts = () if test is TRUE else tuple(parts_of(test, ops.AND))
-    found = _cases(op, value, r)
-    return None if found is None else [((*parts, *more), each) for more, each in found]
 
 
 def _joined(first: list[Case] | None, second: list[Case] | None) -> list[Case] | None:
@@ -319,30 +397,7 @@ def _joined(first: list[Case] | None, second: list[Case] | None) -> list[Case] |
     return first + second
 
 
-def _summed_cases(node: Node, r: Node) -> list[Case] | None:
-    """Take apart what distributes over a sum."""
-    found = [_cases(ops.ADD, source, r) for source in node.src]
-    first, last = found[0], found[-1]
-    if first is None or last is None:
-        return None
-    if node.op is ops.ADD:
-        return _joined(first, last)
-    if node.op is ops.SUB:
-        return _joined(first, [(parts, -value) for parts, value in last])
-    if node.op is ops.NEG:
-        return [(parts, -value) for parts, value in first]
-    if node.op is ops.CAST and len(first) == 1:
-        return [(parts, value.cast(node.dtype)) for parts, value in first]
-    if node.op is ops.MUL and any(parts for parts, _ in first + last):
-        if node.dtype.is_float and not all(map(_is_disjoint, node.src, found)):
-            return None  # x * (a + b) would be rounded twice
-        if len(first) * len(last) > MOST_CASES:
-            return None
-        return [((*p, *q), x * y) for p, x in first for q, y in last]
-    return [((), node)]
-
-
-def _is_disjoint(node: Node, cases: list[Case] | None) -> bool:
-    """Whether at most one of the cases of a node holds at a time."""
-    is_mask = node.op is ops.CAST and node.src[0].dtype is bool_
-    return is_mask or node.op is ops.WHERE or cases is None or len(cases) <= 1
+def _is_disjoint(cases: list[Case]) -> bool:
+    """Whether no two of the cases hold at once."""
+    tests = [conjunction([TRUE, *parts]) for parts, _ in cases]
+    return all(simplify_gate(p & q) is FALSE for p, q in combinations(tests, 2))

@@ -12,20 +12,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from inkle.ir import forms, ops
 from inkle.ir import dtype as dtypes
+from inkle.ir import forms, ops
 from inkle.ir.dtype import bool_, float32, index, int8, int32, uint8
 from inkle.ir.loop import range_
 from inkle.ir.node import Node, const
 from inkle.ir.op import FLOAT, NUMBER
+from inkle.rewrite.affine import affine_of
 from inkle.rewrite.engine import RuleSet
 from inkle.rewrite.known import Known
 from inkle.rewrite.pattern import hole
-from inkle.rewrite.rule import FIXED, function_rule
+from inkle.rewrite.rule import FIXED, INDEX, function_rule
 from inkle.rules.cast import fits
 from inkle.rules.simplify import SIMPLIFY
 
 _R = range_(0, 10)
+_X = hole("x", index)
 _P, _Q = hole("p", bool_), hole("q", bool_)
 _COMPARISONS = (ops.LESS, ops.LESS_EQUAL, ops.EQUAL, ops.NOT_EQUAL)
 _SAMPLED = (float32, dtypes.float64, int8, uint8, int32)
@@ -200,6 +202,23 @@ def float_sum_below_cast(node: Node, known: Known) -> Node | None:
     return result if is_exact_float(result, known) else None
 
 
+@function_rule(
+    "extreme_by_difference",
+    (ops.MAXIMUM, ops.MINIMUM),
+    INDEX,
+    lambda: [_X.maximum(_X + 3), (_X * 2 + _R).minimum(_X * 2), (_X + _R).maximum(_X + 9)],
+)
+def extreme_by_difference(node: Node, known: Known) -> Node | None:
+    """Decide between two sums whose difference has one sign."""
+    x, y = node.src
+    low, high = known.span(affine_of(x).plus(affine_of(y), -1))
+    if low is not None and low >= 0:
+        return x if node.op is ops.MAXIMUM else y
+    if high is not None and high <= 0:
+        return y if node.op is ops.MAXIMUM else x
+    return None
+
+
 RULES = (
     mask_complement,
     mask_product,
@@ -208,6 +227,7 @@ RULES = (
     compare_in_index,
     compare_floats_in_index,
     float_sum_below_cast,
+    extreme_by_difference,
 )
 
 

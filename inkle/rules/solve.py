@@ -52,8 +52,8 @@ class Solution:
 
     def span(self, n: int) -> Span:
         """Return the bounds within 0 .. n."""
-        low = reduce(Node.maximum, self.lows) if self.lows else ZERO
-        high = reduce(Node.minimum, self.highs) if self.highs else const(n, index)
+        low = reduce(lambda a, b: a.maximum(b), self.lows) if self.lows else ZERO
+        high = reduce(lambda a, b: a.minimum(b), self.highs) if self.highs else const(n, index)
         return low, high
 
 
@@ -112,14 +112,14 @@ def _zero(total: Affine, r: Node) -> Solution | None:
     atom, k, rest = parts
     if k < 0:
         k, rest = -k, rest.scaled(-1)
-    quotient = rest.node() // k
-    gates = [] if k == 1 else [(rest.node() % k).eq(0)]
+    whole = rest.scaled(-1).node()  # k * atom == whole
+    gates = [] if k == 1 else [(whole % k).eq(0)]
     if atom is r:
-        return Solution(equal=-quotient, gates=gates)
+        return Solution(equal=whole // k, gates=gates)
     c = _divisor(atom)
     if not c:
         return None
-    inner, goal = affine_of(atom.src[0]), affine_of(-quotient)
+    inner, goal = affine_of(atom.src[0]), affine_of(whole // k)
     if atom.op is ops.FLOORDIV:
         above = _negative(goal.scaled(c).plus(inner, -1).shifted(-1), r)  # goal * c <= inner
         below = _negative(inner.plus(goal, -c).shifted(-c), r)  # inner < goal * c + c
@@ -128,5 +128,5 @@ def _zero(total: Affine, r: Node) -> Solution | None:
     if within is None or within[0] is not r or abs(within[1]) != 1:
         return None
     e = goal.plus(within[2], -1).scaled(within[1]).node()
-    gates += [ZERO <= goal.node(), goal.node() < c]
+    gates += [goal.node() >= ZERO, goal.node() < c]
     return Solution(congruent=[(e, const(c, index))], gates=gates)

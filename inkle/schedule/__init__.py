@@ -3,16 +3,19 @@
 `schedule(outputs)` returns a `Plan`; `explain(outputs)` also says why each kernel exists. The
 passes, one module each:
 
+    closed_forms (loop_form)      reductions of masks and positions become indexing or arithmetic
     prepare, split_contractions   rewrites of the tensor graph: long reductions in two stages
     lower                         indices, gates, placement (`place`, `cost`, `mutation`, `layout`)
     siblings                      kernels over the same loops and data become one
     arrange, fold, build          loops merged, split, ordered; kernels in canonical form
+    blocks                        chains of kernels over rows, with room for a block of them
     memory                        order of launches, reuse of temporaries
     donate                        outputs that take the place of inputs, if the engine asks for it
 """
 
+from inkle.schedule.blocks import Reason
 from inkle.schedule.cost import Facts
 from inkle.schedule.donate import donate
-from inkle.schedule.plan import Reason, explain, schedule
+from inkle.schedule.plan import explain, schedule
 
 __all__ = ["Facts", "Reason", "donate", "explain", "schedule"]

@@ -23,7 +23,15 @@ from inkle.rewrite.affine import Affine, affine_of
 from inkle.rules import index_compare
 from inkle.schedule.arrange import Arranger
 from inkle.schedule.gate import joined, simplified
-from inkle.schedule.index import KNOWN, Computed, Condition, Gate, Replacement, is_within
+from inkle.schedule.index import (
+    KNOWN,
+    Computed,
+    Condition,
+    Gate,
+    Replacement,
+    is_clamped,
+    is_within,
+)
 from inkle.schedule.nest import Demand, Link, Nest, Storage, Store
 from inkle.schedule.walk import post_order
 
@@ -175,6 +183,8 @@ class Builder:
         """Return a coordinate that is read from memory, in terms of the kernel's own loops."""
         value = self._linked(Link(at.gate, at.demand)).cast(index)
         dtype = at.demand.node.dtype
+        if is_clamped(at.demand.node, at.length):
+            return affine_of(value)
         if not dtype.bits or dtype.limits()[0] < 0:
             value = (value < 0).where(value + at.length, value)
         return affine_of(value)

@@ -77,6 +77,14 @@ def leaf(what: Exact | Computed, low: int, high: int, loops: Loops) -> Affine:
     return single(intern(forms.VARIABLE, index, src, (what, low, high), ()))
 
 
+def is_clamped(node: Node, n: int) -> bool:
+    """Whether `node` is written as a coordinate that is kept within 0 .. n - 1."""
+    if node.op is not ops.MINIMUM or node.src[0].op is not ops.MAXIMUM:
+        return False
+    low, high = node.src[0].src[1], node.src[1]
+    return low.op is high.op is forms.CONST and low.arg >= 0 and high.arg < n
+
+
 def division(atom: Node) -> tuple[Affine, int] | None:
     """Return what is divided by what in `atom`; None if it is a loop or computed."""
     if atom.op is forms.RANGE:

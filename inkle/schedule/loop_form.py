@@ -10,37 +10,55 @@ In between, all spellings of a mask look alike, and rules about loops apply.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from weakref import ref
 
 from inkle.ir import forms, loop, ops, tensor
 from inkle.ir.dtype import index
-from inkle.ir.node import Node, Shape, const, elementwise, intern
+from inkle.ir.node import NO_RANGES, Node, Shape, const, elementwise, intern
 from inkle.rewrite.affine import ZERO, Affine, affine_of, single
-from inkle.schedule.cost import Varying
-from inkle.schedule.index import Computed, Condition, Gate, Replacement
-from inkle.schedule.movement import MOVES, Index, reindex
+from inkle.rules.folding import conjunction
+from inkle.rules.masks import NORMALISE
+from inkle.schedule.index import (
+    KNOWN,
+    Computed,
+    Condition,
+    Gate,
+    Replacement,
+    is_clamped,
+    is_within,
+    leaf,
+)
+from inkle.schedule.movement import MOVES, Index, Moved, reindex
 
 MOST_NODES = 300  # of one expression: more is no mask
-_SAME = frozenset({forms.RESHAPE, forms.DETACH})
+SAME = frozenset({forms.RESHAPE, forms.DETACH})
+Key = tuple[Node, Index]  # an element: of what, and where
+Build = Callable[[list[Node]], Node]
 
 
 class Reader:
     """Writes the body of one reduction over ranges, one per axis.
 
     Args:
-        synthetic: the nodes whose values are computed from their places, at least in part.
+        synthetic: whether the values of a node are computed from their places, at least in part.
         varying: the axes along which each node varies.
 
     Attributes:
         arrays: the nodes that elements are read from, by the number of their stand-in.
+        compared: the ranges that are used for more than reading elements.
     """
 
-    def __init__(self, synthetic: Mapping[Node, bool], varying: Varying) -> None:
+    def __init__(
+        self, synthetic: Callable[[Node], bool], varying: Callable[[Node], frozenset[int]]
+    ) -> None:
         self._synthetic = synthetic
         self._varying = varying
-        self._final = Replacement({}, _no_memory)
-        self._done: dict[tuple[Node, Index], Node] = {}
+        self._final = Replacement({}, _read)
+        self._done: dict[Key, Node] = {}
+        self._places: list[Node] = []  # indices refer to them, weakly
         self.arrays: list[Node] = []
+        self.compared = NO_RANGES
 
     def read(self, node: Node, at: Index) -> Node | None:
         """Return the element of `node` at `at` as an expression; None if it is too large."""
@@ -52,44 +70,100 @@ class Reader:
             if key in self._done:
                 stack.pop()
                 continue
-            wanted, gate = self._sources(*key)
+            wanted, build = self._step(*key)
             missing = [each for each in wanted if each not in self._done]
             if missing:
                 stack.extend(reversed(missing))
                 continue
             stack.pop()
-            self._done[key] = self._value(key, [self._done[each] for each in wanted], gate)
+            self._done[key] = build([self._done[each] for each in wanted])
         return self._done[node, at]
 
-    def _sources(self, node: Node, at: Index) -> tuple[list[tuple[Node, Index]], Gate | None]:
-        """Return the elements that an element is computed from, and where it is; None: nowhere."""
-        if node.op in MOVES:
-            moved = MOVES[node.op](node, at)
-            return ([], None) if moved is None else ([(node.src[0], moved[0])], moved[1])
-        if node.op in _SAME:
-            return [(node.src[0], reindex(at, node.shape, node.src[0].shape))], ()
-        if node.op.is_elementwise and self._synthetic[node]:
-            return [(each, at if each.shape else ()) for each in node.src], ()
-        return [], ()
+    def _step(self, node: Node, at: Index) -> tuple[list[Key], Build]:
+        """Return the elements that an element is computed from, and how."""
+        op = node.op
+        if op in MOVES:
+            return self._moved(node, MOVES[op](node, at))
+        if op in SAME:
+            return [(node.src[0], reindex(at, node.shape, node.src[0].shape))], _first
+        if op is forms.CONST:
+            return [], lambda src: node
+        if op is forms.ARANGE:
+            place = self._final(at[0])
+            self.compared |= place.ranges
+            return [], lambda src: place.node().cast(node.dtype)
+        if not self._synthetic(node):
+            return [], lambda src: self._element(node, at)
+        if op is forms.GATHER:
+            return self._gathered(node, at)
+        if op is forms.CAT:
+            return self._parts(node, at)
+        return [(each, at if each.shape else ()) for each in node.src], lambda src: intern(
+            op, node.dtype, tuple(src), node.arg, ()
+        )
 
-    def _value(self, key: tuple[Node, Index], src: list[Node], gate: Gate | None) -> Node:
-        node, at = key
-        if gate is None:
-            return const(0, node.dtype)
-        if node.op in MOVES or node.op in _SAME:
-            test = self._conjunction(gate)
-            return src[0] if test is None else test.where(src[0], const(0, node.dtype))
-        if node.op is forms.CONST:
-            return node
-        if node.op is forms.ARANGE:
-            return self._final(at[0]).node().cast(node.dtype)
-        if src:
-            return intern(node.op, node.dtype, tuple(src), node.arg, ())
-        return self._element(node, at)
+    def _moved(self, node: Node, moved: Moved) -> tuple[list[Key], Build]:
+        if moved is None:
+            return [], lambda src: const(0, node.dtype)
+        index, gate = moved
+        self.compared |= NO_RANGES.union(*[condition.value.ranges for condition in gate])
+        return [(node.src[0], index)], lambda src: self._gated(gate, src[0])
+
+    def _parts(self, node: Node, at: Index) -> tuple[list[Key], Build]:
+        """Return the parts of a CAT, the last one for all places that no other part has."""
+        axis, start = node.arg, 0
+        self.compared |= at[axis].ranges
+        wanted: list[Key] = []
+        ends: list[Node] = []
+        for part in node.src:
+            wanted.append((part, (*at[:axis], at[axis].shifted(-start), *at[axis + 1 :])))
+            start += part.shape[axis]
+            ends.append(self._final(at[axis]).node() < start)
+
+        def build(src: list[Node]) -> Node:
+            total = src[-1]
+            for test, value in zip(ends[-2::-1], src[-2::-1], strict=True):
+                total = test.where(value, total)
+            return total
+
+        return wanted, build
+
+    def _gathered(self, node: Node, at: Index) -> tuple[list[Key], Build]:
+        """Return the indices of a GATHER, and once they are known, the element they name."""
+        indices: list[Key] = [(each, at) for each in node.src[1:]]
+        if any(each not in self._done for each in indices):
+            return indices, _first
+        places: list[Affine] = []
+        inside: list[Node] = []
+        for entry, n in zip(node.arg, node.src[0].shape, strict=True):
+            if entry >= 0:
+                places.append(at[entry])
+                continue
+            place = self._wrapped(self._done[indices[-entry - 1]], n)
+            inside += [const(0, index) <= place, place < n]
+            places.append(self._clamped(place, n))
+        zero = const(0, node.dtype)
+        return [(node.src[0], tuple(places))], lambda src: conjunction(inside).where(src[0], zero)
+
+    @staticmethod
+    def _wrapped(value: Node, n: int) -> Node:
+        """Return a value as a coordinate on an axis of length n; negative ones wrap once."""
+        place = NORMALISE.simplify(value.cast(index))
+        low = KNOWN.bounds(place)[0]
+        return place if low is not None and low >= 0 else (place < 0).where(place + n, place)
+
+    def _clamped(self, place: Node, n: int) -> Affine:
+        """Return a coordinate as a sum, kept within the axis if it is no sum of ranges."""
+        total = affine_of(place)
+        if all(atom.op is forms.RANGE for atom in total.terms) and is_within(total, n):
+            return total
+        place = place.maximum(0).minimum(n - 1)
+        self._places.append(place)
+        return leaf(Computed(ref(place), (), n), 0, n - 1, place.ranges)
 
     def _element(self, node: Node, at: Index) -> Node:
         """Return the element of an array; where it does not vary, its first one."""
-        varying = self._varying[node]
+        varying = self._varying(node)
         places = [self._final(i) if axis in varying else ZERO for axis, i in enumerate(at)]
         memory = tensor.param(-1 - len(self.arrays), node.dtype, node.shape)
         if node in self.arrays:
@@ -99,12 +173,10 @@ class Reader:
         src = (memory, *[each.node() for each in places])
         return intern(forms.GATHER, node.dtype, src, tuple(range(-1, -len(src), -1)), ())
 
-    def _conjunction(self, gate: Gate) -> Node | None:
-        total: Node | None = None
+    def _gated(self, gate: Gate, value: Node) -> Node:
         for condition in gate:
-            part = self._condition(condition)
-            total = part if total is None else total & part
-        return total
+            value = self._condition(condition).where(value, const(0, value.dtype))
+        return value
 
     def _condition(self, condition: Condition) -> Node:
         node = self._final(condition.value).node()
@@ -113,8 +185,13 @@ class Reader:
         return (node % condition.modulus if condition.modulus else node).eq(0)
 
 
-def _no_memory(at: Computed) -> Affine:
-    raise AssertionError("no index is computed from memory before placement")
+def _first(src: list[Node]) -> Node:
+    return src[0]
+
+
+def _read(at: Computed) -> Affine:
+    place: Node = at.demand
+    return affine_of(place)
 
 
 class Writer:
@@ -171,7 +248,8 @@ class Writer:
     # --- elements of arrays -----------------------------------------------------------------------
 
     def _array(self, node: Node) -> Node:
-        return self._arrays[-1 - node.src[0].arg[0]]
+        number: int = node.src[0].arg[0]
+        return self._arrays[-1 - number]
 
     @staticmethod
     def _is_view(node: Node) -> bool:
@@ -212,8 +290,10 @@ class Writer:
                 spec.append(self._place[each])
                 continue
             at = self._done[each]
-            at = const(0, index) if at.op is forms.CONST else at
-            at = at.maximum(0).minimum(n - 1)
+            if at.op is forms.CONST:
+                at = const(min(max(at.arg, 0), n - 1), index)
+            elif not is_clamped(at, n):
+                at = at.maximum(0).minimum(n - 1)
             indices.append(tensor.broadcast_to(at, shape))
             spec.append(-len(indices))
         return tensor.gather(x, indices, spec)
@@ -241,4 +321,3 @@ def ranges_of(node: Node) -> list[Node | None]:
 def index_of(axes: Sequence[Node | None]) -> Index:
     """Return the coordinates that ranges stand for."""
     return tuple([ZERO if r is None else single(r) for r in axes])
-

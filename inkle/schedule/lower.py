@@ -18,7 +18,7 @@ from inkle.rewrite.affine import ZERO, Affine, single
 from inkle.schedule import mutation
 from inkle.schedule.cost import Facts, size_of
 from inkle.schedule.gate import joined, needed, within
-from inkle.schedule.index import Computed, Gate, depth_of, leaf
+from inkle.schedule.index import Computed, Gate, depth_of, is_clamped, leaf
 from inkle.schedule.layout import layouts_of
 from inkle.schedule.movement import MOVES, Index, reindex
 from inkle.schedule.nest import Demand, Link, Nest, Storage, Store, new_nest
@@ -336,6 +336,8 @@ class Planner:
         if target.node.op is forms.ARANGE and not link.gate:
             return target.row_major()
         low, high = source.dtype.limits() if source.dtype.bits else (-(1 << 62), 1 << 62)
+        if is_clamped(target.node, n):
+            low, high = 0, n - 1
         if low < 0:
             low, high = min(0, low + n), max(high, n - 1)
         target.nest.coordinates.append(target)

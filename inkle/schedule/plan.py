@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from inkle.ir import forms, spec
 from inkle.ir.node import Node
 from inkle.ir.plan import Launch, Memory, Plan, Role
+from inkle.schedule.blocks import Built, Reason, in_blocks
 from inkle.schedule.build import Builder
 from inkle.schedule.closed_forms import fold_reductions
 from inkle.schedule.cost import Facts, size_of
@@ -19,19 +19,6 @@ from inkle.schedule.siblings import fuse_siblings
 from inkle.schedule.split_contractions import split_contractions
 
 FACTS = Facts()
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why a launch exists.
-
-    Attributes:
-        stores: for each value it stores, what the value is.
-        reasons: for each, why it was not computed where it is used.
-    """
-
-    stores: tuple[str, ...]
-    reasons: tuple[str, ...]
 
 
 def schedule(outputs: Sequence[Node], *, facts: Facts = FACTS) -> Plan:
@@ -87,21 +74,25 @@ def _assemble(
         builder = Builder(group, storage)
         kernel = builder.run()
         spec.verify(kernel, "schedule")
-        built.append((kernel, list(builder.memory), _lines(builder, planner)))
-    temporaries, place = place_temporaries([used for _, used, _ in built], fixed, len(memory))
+        used, lines = tuple(builder.memory), _lines(builder, planner)
+        built.append(Built(kernel, used, lines, _reason(group)))
+    cut = in_blocks(built, fixed)
+    for each in cut if cut != built else ():
+        spec.verify(each.kernel, "in_blocks")
+    temporaries, place = place_temporaries([each.used for each in cut], fixed, len(memory))
     launches = [
-        Launch(kernel, tuple([place[each] for each in used]), lines)
-        for kernel, used, lines in built
-    ]
-    reasons = [
-        Reason(
-            tuple([_name(store.node) for nest in group for store in nest.stores]),
-            tuple([nest.reason for nest in group]),
-        )
-        for group in groups
+        Launch(each.kernel, tuple([place[used] for used in each.used]), each.lines, each.values)
+        for each in cut
     ]
     places = tuple([fixed[storage[node]] for node in roots])
-    return Plan((*memory, *temporaries), tuple(launches), places), reasons
+    return Plan((*memory, *temporaries), tuple(launches), places), [each.reason for each in cut]
+
+
+def _reason(group: Sequence[Nest]) -> Reason:
+    return Reason(
+        tuple([_name(store.node) for nest in group for store in nest.stores]),
+        tuple([nest.reason for nest in group]),
+    )
 
 
 def _lines(builder: Builder, planner: Planner) -> tuple[str, ...]:

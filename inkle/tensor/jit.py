@@ -21,27 +21,25 @@ import logging
 import sys
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import repeat, starmap
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from inkle import config
-from inkle.engine.capture import Captured, Recorder
-from inkle.engine.storage import Storage
+from inkle.engine.capture import Recorder
 from inkle.engine.trace import current_trace, tracing
 from inkle.errors import TraceError
-from inkle.ir import forms, tensor
 from inkle.ir.node import Node
 from inkle.runtime.locks import Locked
 from inkle.tensor.base import Core
+from inkle.tensor.entry import Arguments, Call, Entry, Traced, storages_of
 from inkle.tensor.environment import Environment, describe_plain, hidden_state
 from inkle.tensor.guards import Describer, flow
-from inkle.tensor.leaves import CUT, History, leaves_below
+from inkle.tensor.leaves import CUT, leaves_below
 from inkle.tensor.modes import modes
 from inkle.tensor.origin import user_line
-from inkle.tensor.random import next_key
-from inkle.tensor.structure import difference, rebuild, structure
+from inkle.tensor.portable import Portable, portable, refuse
+from inkle.tensor.structure import difference, structure
 from inkle.tensor.tensor import Tensor
 
 P = ParamSpec("P")
@@ -60,137 +58,16 @@ class JitStats:
         calls: how often it was called; calls that were part of another capture do not count.
         traces: how often it was traced. The other calls ran a capture that was there.
         captures: how many captures are kept, each for one signature.
+        hoisted_bytes: memory of values that they compute ahead, because they come from constants
+            and from tensors that the function does not change.
         reasons: why it was traced, trace by trace (the last hundred), as in `explain()`.
     """
 
     calls: int
     traces: int
     captures: int
+    hoisted_bytes: int
     reasons: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """One call: what it depends on, and the tensors in that, of which the first are arguments.
-
-    Attributes:
-        questions: what it asks the world outside, which the signature does not say.
-    """
-
-    signature: object
-    tensors: list[Core]
-    n_arguments: int
-    questions: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Gradient:
-    """The gradient that a function found in a tensor.
-
-    Attributes:
-        owner: place of the tensor among those of the call, or itself where it is none of them.
-        found: None, or its dtype, how it takes part in gradients, and its place or -1.
-    """
-
-    owner: int | weakref.ref[Core]
-    found: tuple[object, ...] | None
-
-
-class _Entry:
-    """One signature with its capture.
-
-    Attributes:
-        signature: description of the call.
-
-    Args:
-        call: the call that was traced.
-        trace: what the trace saw.
-        escaped: storages to fill, at the only run.
-    """
-
-    def __init__(self, call: _Call, trace: _Traced, escaped: Sequence[Storage]) -> None:
-        self.signature = call.signature
-        self._escaped = escaped
-        self._outputs = trace.outputs
-        self._result = trace.result
-        places = {id(each): number for number, each in enumerate(call.tensors)}
-        self._found = [
-            _Gradient(places.get(id(owner), weakref.ref(owner)), _describe_grad(grad, places))
-            for owner, grad in trace.found_grads
-        ]
-        self._left = [
-            (places.get(id(owner), weakref.ref(owner)), node is None)
-            for owner, node in trace.left_grads
-        ]
-        nodes = [*trace.nodes, *(node for _, node in trace.left_grads if node is not None)]
-        inputs = self._inputs(call.tensors)
-        assert inputs is not None
-        self._captured = Captured(
-            trace.recorder, _storages(inputs), [*nodes, *(each.outside for each in escaped)]
-        )
-
-    def matches(self, call: _Call) -> bool:
-        """Whether the capture is what the function would do in this call."""
-        if call.signature != self.signature:
-            return False
-        inputs = self._inputs(call.tensors)
-        return inputs is not None and self._captured.holds(_storages(inputs))
-
-    def _inputs(self, tensors: Sequence[Core]) -> list[Core] | None:
-        """Return `tensors` and the gradients that the function reads; None if these do not fit."""
-        inputs = list(tensors)
-        if not self._found:
-            return inputs
-        places = {id(each): number for number, each in enumerate(tensors)}
-        for each in self._found:
-            owner = _pick(each.owner, tensors)
-            grad = None if owner is None else owner._grad
-            if _describe_grad(grad, places) != each.found:
-                return None
-            if grad is not None and id(grad) not in places:
-                places[id(grad)] = len(inputs)
-                inputs.append(grad)
-        return inputs
-
-    def run(self, call: _Call) -> Any:
-        """Run the capture; return the result of the function."""
-        with self._captured.lock:
-            inputs = self._inputs(call.tensors) or []
-            _settle([inputs[number] for number in self._captured.reads])
-            leaves = iter(self._captured.run(_storages(inputs), next_key))
-            outputs = [
-                _output(next(leaves), kind, flows=flows) for kind, flows in self._outputs
-            ]
-            grads = [None if none else _output(next(leaves)) for _, none in self._left]
-            owners = [_pick(place, call.tensors) for place, _ in self._left]
-            pairs = zip(owners, repeat("_grad"), grads, strict=False)
-            alive = [each for each in pairs if each[0] is not None]
-            # One call of C code, which Ctrl-C cannot interrupt halfway.
-            deque(starmap(setattr, alive), maxlen=0)
-            for each in self._escaped:
-                each.outside = next(leaves)
-        return rebuild(self._result, outputs)
-
-
-@dataclass(slots=True)
-class _Traced:
-    """What is left of a trace.
-
-    Attributes:
-        recorder: saw it.
-        result: what the function returned, with slots in place of tensors.
-        nodes: of these tensors.
-        outputs: for each of them its class, and whether it comes from leaves of gradients.
-        found_grads: tensors, and the gradients that the function found there.
-        left_grads: tensors, and the nodes of the gradients that it left there.
-    """
-
-    recorder: Recorder
-    result: object
-    nodes: list[Node]
-    outputs: list[tuple[type[Tensor], bool]]
-    found_grads: list[tuple[Core, Core | None]]
-    left_grads: list[tuple[Core, Node | None]]
 
 
 class _State(Locked):
@@ -200,7 +77,7 @@ class _State(Locked):
         super().__init__()
         self.names: set[str] = set()
         self.environment: Environment | None = None
-        self.entries: list[_Entry] = []
+        self.entries: list[Entry] = []
         self.last: object = None
         self.reasons: deque[str] = deque(maxlen=100)
         self.traces = 0
@@ -260,7 +137,24 @@ class Jit(Generic[P, R]):
         with state.lock:
             calls = next(state.counter) - state.looks
             state.looks += 1
-            return JitStats(calls, state.traces, len(state.entries), tuple(state.reasons))
+            kept = sum(entry.hoisted_bytes for entry in state.entries)
+            reasons = tuple(state.reasons)
+            return JitStats(calls, state.traces, len(state.entries), kept, reasons)
+
+    def portables(self) -> list[Portable]:
+        """Return what all captures do that hold for what the function refers to now.
+
+        Raises:
+            TraceError: if there is none, or plain data and tensors cannot say what one does.
+        """
+        state = self._state
+        with state.lock:
+            around = Environment(self._function, state.names, self._home)
+            entries = [e for e in state.entries if around.description in e.signature]
+            if not entries:
+                why = f"; the last trace: {state.reasons[-1]}" if state.reasons else "; call it"
+                raise refuse(f"there is no capture of it as it is now{why}")
+            return [portable(each, around.tensors()) for each in entries]
 
     def __copy__(self) -> Jit[P, R]:
         return Jit(self._function)
@@ -277,7 +171,7 @@ class Jit(Generic[P, R]):
             found = getattr(found, name, None)
         return path if found is self else (jit, (self._function,))
 
-    def _describe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
+    def _describe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         state = self._state
         while True:
             around = state.environment
@@ -297,7 +191,7 @@ class Jit(Generic[P, R]):
             ("INKLE_TARGET", config.get("INKLE_TARGET")),
             ("INKLE_THREADS", config.get("INKLE_THREADS")),
         )
-        return _Call(signature, [*tensors, *closed_over], len(tensors), questions)
+        return Call(signature, [*tensors, *closed_over], len(tensors), questions)
 
     def _describe_arguments(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], around: Environment
@@ -313,10 +207,13 @@ class Jit(Generic[P, R]):
         described = describer.named(zip(names, values, strict=True))
         return described, describer.tensors, around.questions | describer.questions
 
-    def _find(self, call: _Call) -> _Entry | None:
-        return next((each for each in self._state.entries[::-1] if each.matches(call)), None)
+    def _find(self, call: Call) -> Entry | None:
+        for each in reversed(self._state.entries):  # a list that never changes: it is replaced
+            if each.matches(call):
+                return each
+        return None
 
-    def _capture(self, call: _Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Entry:
+    def _capture(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Entry:
         state = self._state
         reason = self._reason(call)
         hidden = hidden_state()
@@ -324,7 +221,7 @@ class Jit(Generic[P, R]):
         if traced.recorder.escaped():
             gc.collect()  # perhaps they are in cycles to which nobody refers
         escaped = traced.recorder.escaped()
-        entry = _Entry(call, traced, escaped)
+        entry = Entry(call, traced, escaped)
         after = self._describe(args, kwargs)
         if escaped:
             reason += "; not kept: a tensor made inside is stored outside"
@@ -348,7 +245,7 @@ class Jit(Generic[P, R]):
             )  # fmt: skip
         return entry
 
-    def _reason(self, call: _Call) -> str:
+    def _reason(self, call: Call) -> str:
         last = self._state.last
         if last is None:
             return "first call"
@@ -356,14 +253,14 @@ class Jit(Generic[P, R]):
             return "gradients, or values that it has looked at, are others"
         return difference(last, call.signature)
 
-    def _trace(self, call: _Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Traced:
+    def _trace(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Traced:
         borders = {
             each._storage: CUT
             for tensor in call.tensors
             for each in (tensor, tensor._grad)
             if each is not None and flow(each) == "derived"
         }
-        recorder = Recorder(_storages(call.tensors[: call.n_arguments]), borders, user_line)
+        recorder = Recorder(storages_of(call.tensors[: call.n_arguments]), borders, user_line)
         with tracing(recorder):
             returned: list[Tensor] = []
             result = structure(self._function(*args, **kwargs), returned)
@@ -381,7 +278,8 @@ class Jit(Generic[P, R]):
             (type(each), bool(leaves_below(node)))
             for each, node in zip(returned, nodes, strict=True)
         ]
-        return _Traced(recorder, result, nodes, outputs, found, left)
+        arguments = Arguments.of(call, args, kwargs)
+        return Traced(recorder, result, nodes, outputs, found, left, arguments, modes.training)
 
 
 def jit(function: Callable[P, R]) -> Jit[P, R]:
@@ -412,34 +310,3 @@ def jit(function: Callable[P, R]) -> Jit[P, R]:
     if not callable(function):
         raise TraceError(f"jit captures functions, got {function!r:.60}")
     return function if isinstance(function, Jit) else Jit(function)
-
-
-def _storages(tensors: Sequence[Core]) -> list[Storage]:
-    return [each._storage for each in tensors]
-
-
-def _pick(place: int | weakref.ref[Core], tensors: Sequence[Core]) -> Core | None:
-    return tensors[place] if isinstance(place, int) else place()
-
-
-def _describe_grad(grad: Core | None, places: dict[int, int]) -> tuple[object, ...] | None:
-    if grad is None:
-        return None
-    return grad.dtype.name, flow(grad), places.get(id(grad), -1)
-
-
-def _settle(tensors: Sequence[Core]) -> None:
-    """Compute those of `tensors` that are still expressions, as `realize()` does."""
-    pending = [each for each in tensors if each._storage.outside.op is not forms.BUFFER]
-    if pending:
-        first, *others = pending
-        assert isinstance(first, Tensor)
-        first.realize(*others)
-
-
-def _output(leaf: Node, kind: type[Tensor] = Tensor, *, flows: bool = False) -> Tensor:
-    """Return a tensor of a result; gradients that should flow on from it meet a border."""
-    made = kind._of(leaf, "CPU")
-    if flows:
-        made._history = History(0, tensor.detach(leaf, CUT), leaf)
-    return made

@@ -11,16 +11,19 @@ from typing import Any, Self
 import numpy as np
 
 from inkle.errors import DTypeError, ShapeError
-from inkle.ir import ops, tensor
+from inkle.ir import forms, ops, tensor
+from inkle.ir.bounds import bounds
 from inkle.ir.dtype import DType, bool_
 from inkle.ir.node import Node, Shape
 from inkle.ir.op import Op
+from inkle.rules.broadcast import constant_below
 from inkle.tensor.arguments import broadcast_shape, check_axis
 from inkle.tensor.base import meet
 from inkle.tensor.cutting import windows
 from inkle.tensor.dtypes import DTypeLike, as_dtype
 from inkle.tensor.reduction import Reduction, accumulator
 
+MOST_COUNTED = 1 << 20  # floats hold more numbers than that
 SCAN_BLOCK = 32  # elements combined one by one before a scan of the block totals takes over
 
 
@@ -315,7 +318,7 @@ def scan_node(x: Node, op: Op) -> Node:
     scanned in the same way, and added in front: O(n log n) reads, and O(log n) kernels.
     """
     n = x.shape[-1]
-    if n <= SCAN_BLOCK:
+    if n <= SCAN_BLOCK or (op is not ops.MUL and _has_closed_form(x)):
         return _scan_block(x, op)
     blocks = -(-n // SCAN_BLOCK)
     spec = [(0, 0, 0)] * (len(x.shape) - 1) + [(0, blocks * SCAN_BLOCK - n, 0)]
@@ -327,6 +330,38 @@ def scan_node(x: Node, op: Op) -> Node:
     carried = tensor.unreduce(before, inner.shape, (len(inner.shape) - 1,))
     whole = tensor.reshape(carried.apply(op, inner), (*x.shape[:-1], blocks * SCAN_BLOCK))
     return tensor.shrink(whole, len(x.shape) - 1, 0, n)
+
+
+def _has_closed_form(x: Node) -> bool:
+    """Whether `x` is a constant, or counts along one axis: the scheduler needs no loop for it."""
+    while x.op is not forms.CONST and x.op is not forms.ARANGE:
+        source = x.src[0] if x.src else x
+        is_sum = x.op in (ops.ADD, ops.MUL) and x.src[1].op is forms.CONST and x.dtype.is_integer
+        is_moved = x.op in (forms.EXPAND, forms.PERMUTE) or (
+            x.op is forms.RESHAPE and _without_ones(x.shape) == _without_ones(source.shape)
+        )
+        if not (is_sum or is_moved or (x.op is ops.CAST and _is_exact(source, x.dtype))):
+            return False
+        if is_sum and bounds(x) == x.dtype.limits():
+            return False  # it may wrap
+        x = source
+    return x.op is forms.CONST or x.arg <= MOST_COUNTED
+
+
+def _is_exact(x: Node, dtype: DType) -> bool:
+    """Whether a cast of `x` keeps every value, as far as bounds tell."""
+    if constant_below(x) is not None:
+        return True
+    low, high = bounds(x)
+    if low is None or high is None or dtype is bool_:
+        return False
+    most = 1 << (dtype.mantissa + 1)
+    least, most = (-most, most) if dtype.is_float else dtype.limits()
+    return least <= low and high <= most
+
+
+def _without_ones(shape: Shape) -> list[int]:
+    return [n for n in shape if n != 1]
 
 
 def _scan_block(x: Node, op: Op) -> Node:

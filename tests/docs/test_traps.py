@@ -23,13 +23,13 @@ def rows() -> Iterator[re.Match[str]]:
             yield match
 
 
-def tests_in(name: str) -> set[str]:
+def names_in(name: str) -> set[str]:
     tree = ast.parse((TESTS / name).read_text(encoding="utf-8"))
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
 def test_every_trap_has_a_test():
-    missing = [f"{row[3]}::{row[4]}" for row in rows() if row[4] not in tests_in(row[3])]
+    missing = [f"{row[3]}::{row[4]}" for row in rows() if row[4] not in names_in(row[3])]
 
     assert missing == []
 
