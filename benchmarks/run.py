@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 Call = Callable[[], object]
+TURN_SECONDS = 0.004  # of one library at a time, at least
 # Idle workers of one library must not spin on the core that another one needs.
 POLITE = {"OMP_WAIT_POLICY": "passive", "OPENBLAS_THREAD_TIMEOUT": "4", "KMP_BLOCKTIME": "0"}
 
@@ -127,17 +128,26 @@ def rows() -> list[Case]:
 
 
 def measure(case: Case, clock: Callable[[], float], seconds: float) -> dict[str, float]:
-    """Return the median seconds of every library, taking turns."""
+    """Return the median seconds of every library, taking turns.
+
+    In each turn short calls are repeated for some milliseconds, as in the loop of a program; one
+    call after another library's would measure how quickly its code comes back into the caches.
+    """
     times: dict[str, list[float]] = {name: [] for name in case.calls}
+    slowest = 0.0
     for call in case.calls.values():
         call()
+        start = time.perf_counter()
         call()
+        slowest = max(slowest, time.perf_counter() - start)
+    repeats = max(1, int(TURN_SECONDS / slowest))
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(next(iter(times.values()))) < 5:
         for name, call in case.calls.items():
             start = clock()
-            call()
-            times[name].append(clock() - start)
+            for _ in range(repeats):
+                call()
+            times[name].append((clock() - start) / repeats)
     return {name: statistics.median(values) for name, values in times.items()}
 
 
