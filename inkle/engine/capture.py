@@ -286,16 +286,30 @@ class Captured(Locked):
             storage.realized(_pick(place, inputs).outside) is leaf for place, leaf in self._pinned
         )
 
-    def run(self, inputs: Sequence[Storage], counter: RandomCounter) -> list[Node]:
-        """Run on these inputs; update the state; return fresh leaves of the outputs."""
+    def run(
+        self,
+        inputs: Sequence[Storage],
+        counter: RandomCounter,
+        reusable: Mapping[int, Storage] | None = None,
+    ) -> list[Node]:
+        """Run on these inputs; update the state; return the leaves of the outputs.
+
+        Args:
+            inputs: in the order of the trace.
+            counter: draws random numbers.
+            reusable: storages with a former value of an output, by number. If nobody else can see
+                it, the output is written over it, and its leaf is the one that is there.
+        """
         if self._executable is None:
             return []
         for key, count in self._keys:
             key[0] = counter(count)
         if self._kept:
             self._refresh(inputs)
-        compute = self._run_checked if self._prepared.checks else self._run_over
-        leaves = compute(inputs)
+        if self._prepared.checks:
+            leaves = self._run_checked(inputs)
+        else:
+            leaves = self._run_over(inputs, reusable or {})
         return [leaves[i] for i in range(len(self._like) - len(self._targets))]
 
     def _run_checked(self, inputs: Sequence[Storage]) -> dict[int, Node]:
@@ -308,7 +322,9 @@ class Captured(Locked):
         deque(starmap(operator.call, self._publish(leaves, inputs)), maxlen=0)
         return leaves
 
-    def _run_over(self, inputs: Sequence[Storage]) -> dict[int, Node]:
+    def _run_over(
+        self, inputs: Sequence[Storage], reusable: Mapping[int, Storage]
+    ) -> dict[int, Node]:
         """Run; write the next version of a state over this one where nobody else can see it."""
         assert self._executable is not None
         fresh = self._fresh
@@ -331,10 +347,26 @@ class Captured(Locked):
                     buffer = storage.copy_of(buffer)
                     fresh = [*fresh, self._in_place[slot]]
             buffers.append(buffer)
+        kept: dict[int, Node] = {}
+        reused: dict[int, Buffer] = {}
+        for i, former in reusable.items():
+            buffer = self._take_former(i, former)
+            if buffer is not None:
+                reused[i], kept[i] = buffer, former.outside
+                after.append((setattr, former.outside, "memory", buffer))
         with self._executable.lock:
-            leaves = self._leaves(self._executable.bind(buffers), fresh)
+            bound = self._executable.bind(buffers, reused)
+            leaves = self._leaves(bound, [i for i in fresh if i not in kept])
             profile.launch(self._executable, [*after, *self._publish(leaves, inputs)])
-        return leaves
+        return leaves | kept if kept else leaves
+
+    def _take_former(self, number: int, former: Storage) -> Buffer | None:
+        """Return the memory of a former value of an output, if it fits and nobody can see it."""
+        leaf = former.outside
+        fits = leaf.op is forms.BUFFER and (leaf.dtype, leaf.shape) == self._like[number]
+        del leaf  # `take` counts who refers to it
+        assert self._executable is not None
+        return storage.take(former, self) if fits and self._executable.is_fresh(number) else None
 
     def _leaves(self, buffers: Sequence[Buffer], outputs: Iterable[int]) -> dict[int, Node]:
         return {i: storage.new_leaf(*self._like[i], buffers[i]) for i in outputs}

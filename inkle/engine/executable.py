@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from inkle.engine.pipeline import Compiled, compile_kernel
@@ -71,12 +71,19 @@ class Executable(Locked):
         self._arena_address = 0
         self._arena: Buffer | None = None
 
-    def bind(self, inputs: Sequence[Buffer]) -> list[Buffer]:
-        """Get ready to run on these inputs; return what will be the outputs."""
+    def bind(
+        self, inputs: Sequence[Buffer], reused: Mapping[int, Buffer] | None = None
+    ) -> list[Buffer]:
+        """Get ready to run on these inputs; return what will be the outputs.
+
+        Args:
+            inputs: one buffer per PARAM slot.
+            reused: memory for some outputs, by number, where fresh memory would be taken.
+        """
         table = self._graph.slot_table
         for place, number in self._inputs:
             table[place] = inputs[number].address
-        memory = self._device.allocate_all(self._sizes)
+        memory = self._allocate(reused) if reused else self._device.allocate_all(self._sizes)
         for place, buffer in zip(self._fresh, memory, strict=False):
             table[place] = buffer.address
         if self.arena_bytes:
@@ -87,6 +94,20 @@ class Executable(Locked):
                     table[place] = self._arena_address + offset
         fresh = dict(zip(self._fresh, memory, strict=False))
         return [fresh[place] if i < 0 else inputs[i] for i, place in self._outputs]
+
+    def _allocate(self, reused: Mapping[int, Buffer]) -> Sequence[Buffer]:
+        """Return memory of all sizes, of which some is there already."""
+        places = {self._outputs[number][1]: buffer for number, buffer in reused.items()}
+        found = [places.get(place) for place in self._fresh]
+        found += [None] * (len(self._sizes) - len(found))
+        missing = [size for size, buffer in zip(self._sizes, found, strict=True) if buffer is None]
+        fresh = iter(self._device.allocate_all(missing))
+        return [next(fresh) if buffer is None else buffer for buffer in found]
+
+    def is_fresh(self, number: int) -> bool:
+        """Whether an output has memory of its own."""
+        index, place = self._outputs[number]
+        return index < 0 and [each for _, each in self._outputs].count(place) == 1
 
     def launch(self, then: Iterable[Call] = ()) -> None:
         """Run what is bound, then make the calls `then`; Ctrl-C comes before or after all that."""

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import repeat, starmap
+from sys import getrefcount
 from typing import Any
 
 from inkle.engine.capture import Captured, Recorder
@@ -163,15 +164,39 @@ class Entry:
                 inputs.append(grad)
         return inputs
 
+    def _former_grads(self, owners: Sequence[Core | None]) -> dict[int, Core]:
+        """Return the gradients that the call replaces, and nobody else holds, by output."""
+        found: dict[int, Core] = {}
+        number = len(self.outputs)
+        for owner, (_, none) in zip(owners, self.left, strict=True):
+            if none:
+                continue
+            grad = None if owner is None else owner._grad
+            if grad is not None and grad._history is None and getrefcount(grad) <= _ALONE:
+                found[number] = grad
+            number += 1
+        return found
+
     def run(self, call: Call) -> Any:
         """Run the capture; return the result of the function."""
         with self._captured.lock:
             inputs = self._inputs(call.tensors) or []
             settle([inputs[number] for number in self._captured.reads])
-            leaves = iter(self._captured.run(storages_of(inputs), next_key))
-            outputs = [output(next(leaves), kind, flows=flows) for kind, flows in self.outputs]
-            grads = [None if none else output(next(leaves)) for _, none in self.left]
             owners = [_pick(place, call.tensors) for place, _ in self.left]
+            former = self._former_grads(owners)
+            storages = {i: grad._storage for i, grad in former.items()}
+            leaves = iter(self._captured.run(storages_of(inputs), next_key, storages))
+            outputs = [output(next(leaves), kind, flows=flows) for kind, flows in self.outputs]
+            grads: list[Core | None] = []
+            number = len(outputs)
+            for _, none in self.left:
+                if none:
+                    grads.append(None)
+                    continue
+                leaf, known = next(leaves), former.get(number)
+                is_same = known is not None and known._storage.outside is leaf
+                grads.append(known if is_same else output(leaf))
+                number += 1
             pairs = zip(owners, repeat("_grad"), grads, strict=False)
             alive = [each for each in pairs if each[0] is not None]
             # One call of C code, which Ctrl-C cannot interrupt halfway.
@@ -236,3 +261,14 @@ def output(leaf: Node, kind: type[Tensor] = Tensor, *, flows: bool = False) -> T
     if flows:
         made._history = History(0, tensor.detach(leaf, CUT), leaf)
     return made
+
+
+def _count_alone() -> int:
+    """Return what `getrefcount` gives in `_former_grads` for what only its owner holds."""
+    owner = Traced.__new__(Traced)
+    owner.result = object()
+    held = owner.result
+    return getrefcount(held)
+
+
+_ALONE = _count_alone()

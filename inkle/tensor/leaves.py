@@ -41,19 +41,17 @@ class History:
 
     def __init__(self, owner: int, graph: Node, current: Node) -> None:
         self.owner = owner
-        self._known = current, graph  # one pair, so that no thread sees halves of two
+        # One pair, so that no thread sees halves of two. None for a leaf: whoever remembers a value
+        # keeps its memory, which could be written over.
+        self._known = None if owner else (current, graph)
 
     def node(self, current: Node) -> Node:
         """Return the node for uses, given the value of the storage now."""
+        if self._known is None:
+            return tensor.detach(current, self.owner)
         known, graph = self._known
-        if current is known:
-            return graph
-        # Assigned or realised meanwhile, or being captured, where values are placeholders.
-        if not self.owner:
-            return current
-        graph = tensor.detach(current, self.owner)
-        self._known = current, graph
-        return graph
+        # Assigned meanwhile, or being captured, where values are placeholders.
+        return graph if current is known else current
 
 
 def leaves_below(node: Node, numbers: Container[int] = owners) -> list[Node]:

@@ -228,3 +228,56 @@ def test_another_thread_never_sees_half_of_an_update():
 
     assert all(len(set(each)) == 1 for each in seen), seen
     assert x[:3].tolist() == [61.0] * 3
+
+
+def training_step(weight):
+    @jit
+    def step(x):
+        weight.grad = None
+        loss = (x * weight).sum()
+        loss.backward()
+        weight.assign(weight - weight.grad * 0.5)
+        return loss
+
+    return step
+
+
+def test_gradients_are_written_over_the_former_ones():
+    weight = Tensor(normal(1000), requires_grad=True).realize()
+    step = training_step(weight)
+    step(Tensor(normal(1000, seed=1)))
+    grad, place = weight.grad, address(weight.grad)
+    del grad
+
+    for seed in range(2, 5):
+        step(Tensor(normal(1000, seed=seed)))
+
+    assert address(weight.grad) == place
+    np.testing.assert_array_equal(weight.grad.numpy(), normal(1000, seed=4))
+
+
+@pytest.mark.parametrize(
+    "hold", [lambda g: g, lambda g: g * 1, lambda g: g[:], lambda g: g.detach()],
+    ids=["itself", "expression", "view", "detached"],
+)  # fmt: skip
+def test_whoever_holds_a_gradient_keeps_it(hold):
+    weight = Tensor(normal(50), requires_grad=True).realize()
+    step = training_step(weight)
+    step(Tensor(normal(50, seed=1)))
+    held = hold(weight.grad)
+
+    step(Tensor(normal(50, seed=2)))
+    step(Tensor(normal(50, seed=3)))
+
+    np.testing.assert_array_equal(np.asarray(held.tolist(), np.float32), normal(50, seed=1))
+    np.testing.assert_array_equal(weight.grad.numpy(), normal(50, seed=3))
+
+
+def test_a_parameter_is_not_copied_by_the_first_step():
+    weight = (Tensor(normal(1000)) * 2).realize().requires_grad_()
+    _ = (weight * 2).sum().item()  # looked at before
+    place = address(weight)
+
+    training_step(weight)(Tensor(normal(1000, seed=1)))
+
+    assert address(weight) == place
