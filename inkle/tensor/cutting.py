@@ -89,10 +89,11 @@ class Cutting(Movement):
             ):
                 shapes = ", ".join(str(part.shape) for part in parts)
                 raise ShapeError(f"cat along axis {axis} needs equal other axes, got {shapes}")
-        return self._new(tensor.cat(nodes, axis))
+        joined: Self = parts[0]._new(tensor.cat(nodes, axis))
+        return joined
 
     def stack(self, *others: Any, dim: int = 0) -> Self:
-        """Return tensors of one shape joined along a new axis."""
+        """Return tensors of one shape along a new axis: `x.stack(y)` or `Tensor.stack([x, y])`."""
         parts = _tensors((self, *others), "stack")
         shape = parts[0].shape
         if any(part.shape != shape for part in parts):
@@ -101,7 +102,9 @@ class Cutting(Movement):
         axis = check_axis(dim, len(shape) + 1, "stack")
         row = (*shape[:axis], 1, *shape[axis:])
         nodes = _same_dtype([part.node for part in parts])
-        return self._new(tensor.cat([tensor.reshape(node, row) for node in nodes], axis))
+        rows = [tensor.reshape(node, row) for node in nodes]
+        joined: Self = parts[0]._new(tensor.cat(rows, axis))
+        return joined
 
     def split(self, sizes: int | Sequence[int], dim: int = 0) -> tuple[Self, ...]:
         """Return views that divide axis `dim`.

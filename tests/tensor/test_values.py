@@ -113,3 +113,11 @@ def test_realize_computes_several_tensors_together():
 
 def test_sequential_applies_layers_in_turn():
     assert Tensor([-1.0, 2.0]).sequential([Tensor.relu, lambda x: x * 2]).tolist() == [0.0, 4.0]
+
+
+@pytest.mark.parametrize("join", [Tensor.stack, Tensor.cat])
+def test_tensors_to_join_may_be_a_list(join):
+    a, b = Tensor([1.0, 2.0]), Tensor([3.0, 4.0])
+
+    assert join([a, b]).tolist() == join(a, b).tolist()
+    assert join([a]).tolist() == join(a).tolist()
