@@ -50,7 +50,7 @@ class Budget:
 # says why there is more, and has a row for whatever raised them.
 MIDDLE = ("ir", "rewrite", "rules", "autodiff", "schedule", "kernel")
 BUDGETS = (
-    Budget("ir to kernel", MIDDLE, lines=10_700, tokens=122_500),
+    Budget("ir to kernel", MIDDLE, lines=10_720, tokens=122_500),
     Budget(
         "errors to engine, CPU",
         ("errors", "config", *MIDDLE, "render", "runtime", "check", "engine"),

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from inkle.ir import forms
+from inkle.ir.bounds import bounds
 from inkle.ir.dtype import index
 from inkle.ir.loop import Kernel, extent, number_of, range_
 from inkle.ir.node import Node, const, intern, rebuild, transform
@@ -127,6 +128,8 @@ def _cut(chain: Sequence[Built], arrays: Sequence[Storage]) -> list[Built] | Non
     written = {s for b in chain for s in _written(b)}
     if any(s in written and s not in arrays for b in chain for s in _loaded(b)):
         return None  # one kernel reads what another block may still have to write
+    if any(store.arg is not None for b in chain for store in b.kernel.stores):
+        return None  # rows that two blocks share would be added twice
     blocks: list[tuple[str, list[int]]] = []
     here, rooms = list(chain), list(arrays)
     for name in ("row0", "row1"):
@@ -222,22 +225,31 @@ def _aligned(built: Built, axis: _Axis) -> tuple[Kernel, Node] | None:
     ]
     found = None
     for at, size in accesses:
-        terms = affine_of(at).terms
-        candidates = [(r, k) for r, k in terms.items()
-                      if r.op is forms.RANGE and k * extent(r) == size * axis.count]  # fmt: skip
-        if len(candidates) != 1:
+        here = _row_of(at, size, axis.count)
+        if here is None or (found is not None and found != here):
             return None
-        ((r, step),) = candidates
-        if found is not None and found != (r, size // step if size % step == 0 else -1):
-            return None
-        found = (r, size // step if size % step == 0 else -1)
-    if found is None or found[1] < 1:
+        found = here
+    if found is None:
         return None
     r, inner = found
     bound = {each for n in kernel.nodes() if n.op is forms.REDUCE for each in n.src[1:]}
     if r in bound or not all(r in store.ranges for store in kernel.stores):
         return None
     return (kernel, r) if inner == 1 else _split(kernel, r, inner)
+
+
+def _row_of(at: Node, size: int, count: int) -> tuple[Node, int] | None:
+    """Return the range that counts rows of `size` elements in an index, and its points per row.
+
+    None if there is none, or if the rest of the index may lead into another row.
+    """
+    terms = affine_of(at)
+    for r, step in terms.terms.items():
+        if r.op is forms.RANGE and step * extent(r) == size * count and size % step == 0:
+            low, high = bounds(terms.without(r).node())
+            is_inside = low is not None and high is not None and low >= 0 and high < step
+            return (r, size // step) if is_inside else None
+    return None
 
 
 def _split(kernel: Kernel, r: Node, inner: int) -> tuple[Kernel, Node]:

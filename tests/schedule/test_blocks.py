@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from inkle import Context, Tensor
+from inkle.check.fuzz import fuzz
 from inkle.check.interpreter import run_plan
 from inkle.check.reference import evaluate
 from inkle.ir import ops, tensor
@@ -13,6 +14,7 @@ from inkle.ir.dtype import float32
 from inkle.ir.node import Node
 from inkle.ir.plan import Plan, Role
 from inkle.schedule import blocks, schedule
+from tests.fuzz import executors
 from tests.schedule.networks import softmax
 
 
@@ -103,6 +105,22 @@ def test_chains_that_disagree_on_rows_stay_whole() -> None:
     assert not any(launch.values for launch in plan.launches)
 
 
+def test_kernels_that_look_at_the_next_row_stay_whole() -> None:
+    arrays = inputs((1, 64, 4), (1, 64, 4))
+    q, k = arrays
+    scores = matmul(q, tensor.permute(k, (0, 2, 1)))
+    top = tensor.expand(
+        tensor.reshape(tensor.reduce(scores, ops.MAXIMUM, (2,)), (1, 64, 1)), scores.shape
+    )
+    weights = (scores - top).exp()
+    later = tensor.slice_(weights, ((0, 1, 1), (1, 64, 1), (0, 64, 1)))
+    earlier = tensor.slice_(weights, ((0, 1, 1), (0, 63, 1), (0, 64, 1)))
+
+    plan = check([tensor.reduce(later * earlier, ops.ADD, (2,))], arrays)
+
+    assert not any(launch.values for launch in plan.launches)
+
+
 def test_scores_that_are_a_result_are_stored_whole() -> None:
     arrays = inputs((1, 48, 4), (1, 48, 4), (1, 48, 4))
     q, k, v = arrays
@@ -123,3 +141,13 @@ def test_native_code_takes_the_row_as_an_argument() -> None:
             weights = np.exp(scores - scores.max(-1, keepdims=True))
             want = weights / weights.sum(-1, keepdims=True) @ v
             np.testing.assert_allclose(found.numpy(), want, rtol=1e-4, atol=1e-5)
+
+
+def test_random_programs_in_tiny_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "FROM_BYTES", 1)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(blocks, "LEAST_ROWS", 1)
+
+    found = fuzz(executors.by_schedule, range(100), "tests.fuzz.executors:by_schedule", size=20)
+
+    assert not found, found[0]
