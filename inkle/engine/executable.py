@@ -59,6 +59,8 @@ class Executable(Locked):
         self._sizes = [memory.size * memory.dtype.itemsize for _, memory in fresh]
         numbers = dict(self._inputs)
         self._outputs = [(numbers.get(place, -1), place) for place in plan.outputs]
+        positions = {place: k for k, place in enumerate(self._fresh)}
+        self._picks = [(i, positions.get(place, -1)) for i, place in self._outputs]
         self._offsets: list[tuple[int, int]] = []
         self.arena_bytes = 0
         for i, memory in enumerate(plan.memory):
@@ -92,8 +94,7 @@ class Executable(Locked):
                 self._arena_address = self._arena.address
                 for place, offset in self._offsets:
                     table[place] = self._arena_address + offset
-        fresh = dict(zip(self._fresh, memory, strict=False))
-        return [fresh[place] if i < 0 else inputs[i] for i, place in self._outputs]
+        return [memory[k] if i < 0 else inputs[i] for i, k in self._picks]
 
     def _allocate(self, reused: Mapping[int, Buffer]) -> Sequence[Buffer]:
         """Return memory of all sizes, of which some is there already."""
