@@ -3,8 +3,8 @@
     python benchmarks/compile.py                      all networks, kernels from an empty cache
     python benchmarks/compile.py gpt2 --passes        one of them, with the time of every pass
 
-Each network runs in a process of its own with a cache of its own. "Python" is everything before
-LLVM; "cold" is the time from the call to the result with all compilation, "warm" with the kernels
+Each network runs in a process of its own with a cache of its own. "Python" is scheduling and
+lowering; "cold" is the time from the call to the result with all compilation, "warm" with the kernels
 on disk, "again" a third call.
 """
 
@@ -138,7 +138,7 @@ def main() -> None:
             cold, warm = in_process(name, cache), in_process(name, cache)
         passes = cold["passes"]
         native = passes.get(NATIVE, 0.0)
-        python = cold["cold"] - native - cold["again"]
+        python = sum(passes.values()) - native
         kernels = cold["calls"].get("choose schedule", 0)
         print(f"{name:16} {kernels:8d} {python:8.2f} {native:8.2f} {cold['cold']:8.2f} "
               f"{warm['cold']:8.2f} {cold['again']:8.3f}", flush=True)  # fmt: skip
