@@ -4,8 +4,8 @@
     python benchmarks/compile.py gpt2 --passes        one of them, with the time of every pass
 
 Each network runs in a process of its own with a cache of its own. "Python" is scheduling and
-lowering; "cold" is the time from the call to the result with all compilation, "warm" with the kernels
-on disk, "again" a third call.
+lowering; "cold" is the time from the call to the result with all compilation, "warm" with the
+kernels on disk, "again" a third call.
 """
 
 from __future__ import annotations
