@@ -326,6 +326,8 @@ class Captured(Locked):
         self, inputs: Sequence[Storage], reusable: Mapping[int, Storage]
     ) -> dict[int, Node]:
         """Run; write the next version of a state over this one where nobody else can see it."""
+        if not self._in_place and not reusable:
+            return self._run_plainly(inputs)
         assert self._executable is not None
         fresh = self._fresh
         after: list[Call] = []
@@ -359,6 +361,16 @@ class Captured(Locked):
             leaves = self._leaves(bound, [i for i in fresh if i not in kept])
             profile.launch(self._executable, [*after, *self._publish(leaves, inputs)])
         return leaves | kept if kept else leaves
+
+    def _run_plainly(self, inputs: Sequence[Storage]) -> dict[int, Node]:
+        """Run; nothing is written over, so that nobody else need be asked."""
+        assert self._executable is not None
+        leaf, buffer_of = self._leaf, storage.buffer_of
+        buffers = [buffer_of(leaf(source, inputs)) for source in self._sources]
+        with self._executable.lock:
+            leaves = self._leaves(self._executable.bind(buffers), self._fresh)
+            profile.launch(self._executable, self._publish(leaves, inputs) if self._targets else ())
+        return leaves
 
     def _take_former(self, number: int, former: Storage) -> Buffer | None:
         """Return the memory of a former value of an output, if it fits and nobody can see it."""

@@ -180,29 +180,37 @@ class Entry:
     def run(self, call: Call) -> Any:
         """Run the capture; return the result of the function."""
         with self._captured.lock:
-            inputs = self._inputs(call.tensors) or []
+            inputs = (self._inputs(call.tensors) or []) if self.found else call.tensors
             settle([inputs[number] for number in self._captured.reads])
-            owners = [_pick(place, call.tensors) for place, _ in self.left]
-            former = self._former_grads(owners)
-            storages = {i: grad._storage for i, grad in former.items()}
-            leaves = iter(self._captured.run(storages_of(inputs), next_key, storages))
-            outputs = [output(next(leaves), kind, flows=flows) for kind, flows in self.outputs]
-            grads: list[Core | None] = []
-            number = len(outputs)
-            for _, none in self.left:
-                if none:
-                    grads.append(None)
-                    continue
-                leaf, known = next(leaves), former.get(number)
-                is_same = known is not None and known._storage.outside is leaf
-                grads.append(known if is_same else output(leaf))
-                number += 1
-            pairs = zip(owners, repeat("_grad"), grads, strict=False)
-            alive = [each for each in pairs if each[0] is not None]
-            # One call of C code, which Ctrl-C cannot interrupt halfway.
-            deque(starmap(setattr, alive), maxlen=0)
-            for each in self._escaped:
-                each.outside = next(leaves)
+            if not self.left and not self._escaped:
+                found = self._captured.run(storages_of(inputs), next_key)
+                pairs = zip(found, self.outputs, strict=True)
+                return rebuild(self.result, [output(x, k, flows=f) for x, (k, f) in pairs])
+            return self._run_with_state(call, inputs)
+
+    def _run_with_state(self, call: Call, inputs: Sequence[Core]) -> Any:
+        """Run a capture that leaves gradients, or fills storages that live on."""
+        owners = [_pick(place, call.tensors) for place, _ in self.left]
+        former = self._former_grads(owners)
+        storages = {i: grad._storage for i, grad in former.items()}
+        leaves = iter(self._captured.run(storages_of(inputs), next_key, storages))
+        outputs = [output(next(leaves), kind, flows=flows) for kind, flows in self.outputs]
+        grads: list[Core | None] = []
+        number = len(outputs)
+        for _, none in self.left:
+            if none:
+                grads.append(None)
+                continue
+            leaf, known = next(leaves), former.get(number)
+            is_same = known is not None and known._storage.outside is leaf
+            grads.append(known if is_same else output(leaf))
+            number += 1
+        triples = zip(owners, repeat("_grad"), grads, strict=False)
+        alive = [each for each in triples if each[0] is not None]
+        # One call of C code, which Ctrl-C cannot interrupt halfway.
+        deque(starmap(setattr, alive), maxlen=0)
+        for each in self._escaped:
+            each.outside = next(leaves)
         return rebuild(self.result, outputs)
 
 
