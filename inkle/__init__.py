@@ -21,6 +21,7 @@ from inkle.tensor import (
     value_and_grad,
 )
 from inkle.tensor.jit import jit
+from inkle.tensor.scan import fold, scan
 
 if TYPE_CHECKING:
     from inkle import nn
@@ -31,6 +32,7 @@ __all__ = [
     "Context",
     "Tensor",
     "dtypes",
+    "fold",
     "grad",
     "is_training",
     "jit",
@@ -39,6 +41,7 @@ __all__ = [
     "nn",
     "no_grad",
     "save_captured",
+    "scan",
     "synchronize",
     "training",
     "value_and_grad",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from inkle.autodiff.adjoints import adjoint, zeros_like
+from inkle.autodiff.scans import adjoints
 from inkle.errors import GradientError, InternalError
 from inkle.ir import forms
 from inkle.ir.node import Node
@@ -43,16 +44,47 @@ def gradient(
     for output, cotangent in zip(outputs, cotangents, strict=True):
         if output in on_path:
             _accumulate(totals, output, cotangent)
+    loops = _loops(path)
     for node in reversed(path):
         g = totals.get(node)
-        if g is None or node not in inner:
-            continue
-        for source, part in zip(node.src, adjoint(node, g), strict=True):
+        parts: Sequence[Node | None] = ()
+        if node.op is forms.SCAN and node in inner:
+            parts = loops[_loop_of(node)].pull_back(node, g)
+        elif g is not None and node in inner:
+            parts = adjoint(node, g)
+        for source, part in zip(node.src, parts, strict=False):
             if part is not None and source in on_path:
                 _accumulate(totals, source, part)
                 if node.origin is not None:
                     _inherit_origin(part, node.origin)
     return [_total(totals, node) if node in on_path else None for node in wrt]
+
+
+class _Loop:
+    """The results of one loop over time, which are differentiated together."""
+
+    def __init__(self) -> None:
+        self.waiting: set[Node] = set()
+        self._gradients: dict[Node, Node] = {}
+
+    def pull_back(self, node: Node, g: Node | None) -> Sequence[Node | None]:
+        """Note the gradient of one result; return those of the sources when it was the last."""
+        if g is not None:
+            self._gradients[node] = g
+        self.waiting.discard(node)
+        return () if self.waiting or not self._gradients else adjoints(self._gradients, gradient)
+
+
+def _loops(path: Sequence[Node]) -> dict[object, _Loop]:
+    loops: dict[object, _Loop] = {}
+    for node in path:
+        if node.op is forms.SCAN:
+            loops.setdefault(_loop_of(node), _Loop()).waiting.add(node)
+    return loops
+
+
+def _loop_of(node: Node) -> object:
+    return node.src, node.arg[0]
 
 
 def _total(totals: dict[Node, Node], node: Node) -> Node:

@@ -28,7 +28,7 @@ from inkle.ir import forms
 from inkle.ir.dtype import DType
 from inkle.ir.loop import Kernel
 from inkle.ir.node import Node, bound_ranges, toposort
-from inkle.ir.plan import Plan, Role
+from inkle.ir.plan import Launch, Place, Plan, Repeat, Role
 
 MOST_POINTS = 1 << 18  # of one value at a time: larger kernels run box by box
 
@@ -188,11 +188,31 @@ def run_plan(
             memories.append(Memory.of(np.array(array), each.dtype))
         else:
             memories.append(Memory.undefined(each.size, each.dtype))
-    for launch in plan.launches:
-        slots = {slot: memories[position] for slot, position in enumerate(launch.memory)}
-        run_kernel(launch.kernel, slots, {**(variables or {}), **dict(launch.values)})
+    _run_launches(plan.launches, memories, variables or {})
     for number, position in enumerate(plan.outputs):
         if not memories[position].written.all():
             missing = int(np.flatnonzero(~memories[position].written)[0])
             raise KernelFault(f"output {number}: element {missing} was never written")
     return [np.array(memories[position].data) for position in plan.outputs]
+
+
+def _run_launches(
+    launches: Sequence[Launch | Repeat], memories: Sequence[Memory], variables: Mapping[str, int]
+) -> None:
+    for launch in launches:
+        if isinstance(launch, Repeat):
+            for step in range(launch.steps):
+                seen = [_seen(place, memories[place.memory], step) for place in launch.places]
+                _run_launches(launch.launches, seen, variables)
+        else:
+            slots = {slot: memories[position] for slot, position in enumerate(launch.memory)}
+            run_kernel(launch.kernel, slots, {**variables, **dict(launch.values)})
+
+
+def _seen(place: Place, memory: Memory, step: int) -> Memory:
+    """Return what a step of a loop over time sees of some memory."""
+    if not place.width:
+        return memory
+    start = place.offset(step)
+    part = slice(start, start + place.width)
+    return Memory(memory.data[part], memory.dtype, memory.written[part])

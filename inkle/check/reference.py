@@ -134,6 +134,29 @@ def _update(node: Node, base: Array, values: Array) -> Array:
     return out
 
 
+def _scan(node: Node, *sources: Array) -> Array:
+    recurrence, result, rows = node.arg
+    inner = [*recurrence.following, *([result] if isinstance(result, Node) else [])]
+    params = {each.arg[0]: each for each in toposort(inner) if each.op is forms.PARAM}
+    count, sliced, steps = recurrence.carried, recurrence.sliced, recurrence.steps
+    carried = list(sources[:count])
+    out = np.zeros(node.shape, numpy_dtype(node.dtype))
+    if not isinstance(result, Node):
+        out[recurrence.first_row(rows)] = carried[result]
+    for k in range(steps):
+        t = steps - 1 - k if recurrence.is_reversed else k
+        seen = [*carried, *(x[t] for x in sources[count : count + sliced])]
+        seen += sources[count + sliced :]
+        values = evaluate(inner, {param: seen[slot] for slot, param in params.items()})
+        carried = values[:count]
+        if isinstance(result, Node):
+            out[t] = values[-1]
+        else:
+            start, step = recurrence.row_after()
+            out[(start + step * k) % rows] = carried[result]
+    return out
+
+
 def _same(node: Node, x: Array) -> Array:
     return x
 
@@ -153,6 +176,7 @@ _RULES: dict[Op, Callable[..., Array]] = {
     forms.SCATTER: _scatter,
     forms.CAT: lambda node, *parts: np.concatenate(parts, axis=node.arg),
     forms.UPDATE: _update,
+    forms.SCAN: _scan,
     forms.CONTIGUOUS: _same,
     forms.DETACH: _same,
     forms.COPY: _same,

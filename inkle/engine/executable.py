@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from inkle.engine.pipeline import Compiled, compile_kernel
-from inkle.ir.plan import Plan, Role
+from inkle.engine.slots import Slots
+from inkle.ir.plan import Plan, Role, kernel_calls
 from inkle.runtime.cpu.graph import Call, Graph
-from inkle.runtime.device import Buffer, Launch, open_device
+from inkle.runtime.device import Buffer, open_device
 from inkle.runtime.locks import Locked
 
 ALIGN = 64  # bytes: temporaries start at cache lines
@@ -16,11 +17,17 @@ ALIGN = 64  # bytes: temporaries start at cache lines
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One kernel of an executable, for profiles and explanations."""
+    """One kernel of an executable, for profiles and explanations.
+
+    Attributes:
+        compiled: the kernel.
+        lines: of the user's program.
+        times: how often it runs; more than once in a loop over time.
+    """
 
     compiled: Compiled
-    memory: tuple[int, ...]
     lines: tuple[str, ...]
+    times: int = 1
 
 
 class Executable(Locked):
@@ -34,24 +41,13 @@ class Executable(Locked):
         self.plan = plan
         super().__init__()
         self.steps = tuple(
-            Step(compile_kernel(launch.kernel), launch.memory, launch.lines)
-            for launch in plan.launches
+            Step(compile_kernel(launch.kernel), launch.lines, times)
+            for launch, times in kernel_calls(plan.launches)
         )
         self._device = open_device("CPU")
-        constants = sorted({value for launch in plan.launches for _, value in launch.values})
-        slots = {value: len(plan.memory) + i for i, value in enumerate(constants)}
-        self._graph = Graph(
-            [
-                Launch(
-                    step.compiled.function,
-                    (*step.memory, *(slots[value] for _, value in launch.values)),
-                    step.compiled.chunks,
-                )
-                for step, launch in zip(self.steps, plan.launches, strict=True)
-            ],
-            slots=len(plan.memory) + len(constants),
-        )
-        for value, slot in slots.items():
+        slots = Slots(plan, [step.compiled for step in self.steps])
+        self._graph = Graph(slots.launches, slots=slots.count)
+        for value, slot in slots.constants.items():
             self._graph.bind(slot, value)
         self._inputs = [(i, m.number) for i, m in enumerate(plan.memory) if m.role is Role.INPUT]
         fresh = [(i, m) for i, m in enumerate(plan.memory) if m.role is Role.OUTPUT]

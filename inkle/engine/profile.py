@@ -47,7 +47,7 @@ def launch(executable: Executable, then: Iterable[Call] = ()) -> None:
     with _lock:
         for step, spent in zip(executable.steps, seconds, strict=True):
             row = _rows.setdefault((step.compiled.name, step.lines), _Row(step))
-            row.calls += 1
+            row.calls += step.times
             row.seconds += spent
 
 
@@ -99,7 +99,8 @@ def describe(number: int, step: Step) -> str:
     """Return one kernel as text for people."""
     compiled = step.compiled
     work = count_work(compiled.work)
-    head = f"kernel {number}: {', '.join(step.lines) or 'no line known'} ({compiled.name})"
+    often = f", {step.times} times" if step.times > 1 else ""
+    head = f"kernel {number}{often}: {', '.join(step.lines) or 'no line known'} ({compiled.name})"
     facts = (
         f"work: {work.flops / 1e6:.3f} MFLOP, {work.bytes / 1e6:.3f} MB in {compiled.chunks} "
         f"chunks; this machine needs at least {1e6 * peaks().seconds(work):.1f} µs"

@@ -52,6 +52,13 @@ UPDATE = Op(
     text="src is (base, values); arg is one (start, stop, step) per axis: base with that region "
     "replaced. The next version of a storage.",
 )  # fmt: skip
+SCAN = Op(
+    "scan", -1,
+    text="A loop over time; arg is (recurrence, result, rows), src the initial values of what is "
+    "carried, arrays of which each step sees one row, and what all steps share. The result: all or "
+    "the last two of the values of carried number `result`, or its value at each step for a node "
+    "of the recurrence (`inkle.ir.scan`).",
+)  # fmt: skip
 CONTIGUOUS = Op("contiguous", 1, text="The source, stored in memory in row-major order.")
 DETACH = Op(
     "detach", 1,

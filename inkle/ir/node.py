@@ -328,7 +328,14 @@ def substitute(roots: Iterable[Node], mapping: dict[Node, Node]) -> dict[Node, N
     Returns:
         New node for every old one below `roots` (an image of `mapping` is not searched again).
     """
-    return transform(roots, lambda node, src: rebuild(node, src), mapping)
+
+    def step(node: Node, src: tuple[Node, ...]) -> Node:
+        new = rebuild(node, src)
+        if new.origin is None:
+            new.origin = node.origin
+        return new
+
+    return transform(roots, step, mapping)
 
 
 def transform(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from inkle.ir.dtype import DType
@@ -51,6 +52,71 @@ class Launch:
     lines: tuple[str, ...] = ()
     values: tuple[tuple[str, int], ...] = ()
 
+    def at(self, memory: Sequence[int] | Mapping[int, int]) -> Launch:
+        """Return the same where place m of the memory around has become `memory[m]`."""
+        return replace(self, memory=tuple([memory[place] for place in self.memory]))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a repeated launch sees of some memory: at step k, from element `width` * r on.
+
+    Row r is (start + step * k) modulo `rows`.
+
+    Attributes:
+        memory: place in the memory around: of the plan, or of the repetition around this one.
+        width: elements of a row; 0: all of the memory, at every step.
+        start: row at the first step.
+        step: rows from one step to the next.
+        rows: how many there are.
+    """
+
+    memory: int
+    width: int = 0
+    start: int = 0
+    step: int = 0
+    rows: int = 1
+
+    def offset(self, k: int) -> int:
+        """Return the first element seen at step `k`."""
+        return self.width * ((self.start + self.step * k) % self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """A loop over time: the same launches, step after step, on rows of memory that move on.
+
+    Attributes:
+        steps: how often.
+        places: what the launches see as their memory.
+        launches: of one step; their `memory` counts `places`.
+    """
+
+    steps: int
+    places: tuple[Place, ...]
+    launches: tuple[Launch | Repeat, ...]
+
+    @property
+    def memory(self) -> tuple[int, ...]:
+        """Places in the memory around."""
+        return tuple([place.memory for place in self.places])
+
+    def at(self, memory: Sequence[int] | Mapping[int, int]) -> Repeat:
+        """Return the same where place m of the memory around has become `memory[m]`."""
+        moved = [replace(place, memory=memory[place.memory]) for place in self.places]
+        return replace(self, places=tuple(moved))
+
+
+def kernel_calls(
+    launches: Iterable[Launch | Repeat], times: int = 1
+) -> Iterator[tuple[Launch, int]]:
+    """Yield every launch and how often it runs, those of a loop over time once each."""
+    for each in launches:
+        if isinstance(each, Repeat):
+            yield from kernel_calls(each.launches, times * each.steps)
+        else:
+            yield each, times
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -58,13 +124,13 @@ class Plan:
 
     Attributes:
         memory: every array, addressed by position.
-        launches: kernels in the order in which they run.
+        launches: kernels, and loops over time, in the order in which they run.
         outputs: for each output of the graph, its position in `memory` (an input where the output
             is an input unchanged, or has been written over).
         in_place: PARAM slots of the inputs that are written over.
     """
 
     memory: tuple[Memory, ...]
-    launches: tuple[Launch, ...]
+    launches: tuple[Launch | Repeat, ...]
     outputs: tuple[int, ...]
     in_place: tuple[int, ...] = ()

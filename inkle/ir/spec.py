@@ -20,7 +20,7 @@ from typing import Any
 
 from inkle import config
 from inkle.errors import InkleError, SpecError
-from inkle.ir import forms, ops, tensor
+from inkle.ir import forms, ops, scan, tensor
 from inkle.ir.dot import INSTRUCTIONS
 from inkle.ir.dtype import Kind, bool_, index, void
 from inkle.ir.loop import Axis, Kernel, axis_of
@@ -106,6 +106,7 @@ _INFER: dict[Op, Callable[[Sequence[Node], Any], Node]] = {
     forms.SCATTER: lambda src, arg: tensor.scatter(src[0], src[1], src[2:], arg[1], arg[0]),
     forms.CAT: lambda src, arg: tensor.cat(src, arg),
     forms.UPDATE: lambda src, arg: tensor.update(src[0], src[1], arg),
+    forms.SCAN: scan.infer,
     forms.CONTIGUOUS: lambda src, arg: src[0],
     forms.DETACH: lambda src, arg: src[0],
     forms.COPY: lambda src, arg: src[0],
@@ -130,6 +131,24 @@ def check_tensor(roots: Sequence[Node]) -> None:
             _require(node.shape == (node.arg,), "arange has the length in arg", node)
         else:
             _check_inferred(node)
+        if node.op is forms.SCAN:
+            _check_step(node)
+
+
+def _check_step(node: Node) -> None:
+    """Check the graph of one step of a SCAN, and that its arguments are the sources."""
+    recurrence, result, _ = node.arg
+    inner = [*recurrence.following, *([result] if isinstance(result, Node) else [])]
+    check_tensor(inner)
+    for each in toposort(inner):
+        _require(each.op is not forms.BUFFER, "a step is a graph over PARAM leaves", each)
+        if each.op is forms.PARAM:
+            slot = each.arg[0]
+            _require(0 <= slot < len(node.src), "a PARAM of a step is a source", each)
+            source = node.src[slot]
+            shape = recurrence.shape_in_step(slot, source)
+            same = (each.dtype, each.shape) == (source.dtype, shape)
+            _require(same, f"a step sees {shape} of source {slot}", each)
 
 
 def _check_elementwise_shape(node: Node) -> None:

@@ -16,7 +16,7 @@ out later are larger). Floats are written so that they read back bit for bit.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from inkle.errors import FormatError
@@ -27,6 +27,7 @@ from inkle.ir.loop import Axis, Kernel
 from inkle.ir.node import Node, Shape, intern, toposort
 from inkle.ir.op import Op
 from inkle.ir.pseudo import expression, pseudo_code
+from inkle.ir.scan import Recurrence
 from inkle.ir.tensor import reserve_buffers
 
 __all__ = ["expression", "from_text", "pseudo_code", "to_text"]
@@ -35,36 +36,52 @@ _OPS = {**ops.TABLE, **forms.TABLE}
 _AXES = {axis.value: axis for axis in Axis}
 _WORDS: dict[str, Any] = {"None": None, "True": True, "False": False, **_AXES, **ops.TABLE}
 _LINE = re.compile(r"%(\d+) = (\w+):(\w+)(\[[\d, ]*\])?((?: %\d+)*)(?: (.+))?")
-_TOKEN = re.compile(r"\s*(0x[0-9a-f]{16}|-?[\d.]+(?:e[+-]?\d+)?|'(?:[^'\\]|\\.)*'|\w+|[(),])")
+_TOKEN = re.compile(r"\s*(%\d+|0x[0-9a-f]{16}|-?[\d.]+(?:e[+-]?\d+)?|'(?:[^'\\]|\\.)*'|\w+|[(),])")
 
 
 def to_text(program: Sequence[Node] | Kernel) -> str:
     """Return a tensor graph (its outputs) or a kernel as text."""
     roots = [*program.stores, *program.order] if isinstance(program, Kernel) else program
     number: dict[Node, int] = {}
-    lines = []
-    for node in toposort(roots):
-        number[node] = len(number)
-        shape = f"[{', '.join(map(str, node.shape))}]" if node.shape else ""
-        sources = "".join(f" %{number[source]}" for source in node.src)
-        argument = f" {_write(node.arg)}" if node.arg is not None else ""
-        lines.append(f"%{number[node]} = {node.op}:{node.dtype}{shape}{sources}{argument}")
+    lines: list[str] = []
+    _write_nodes(roots, number, lines)
     if isinstance(program, Kernel):
         lines.append(_references("stores", program.stores, number))
         lines.append(_references("order", program.order, number))
-        lines += [f"schedule {_write(note)}" for note in program.schedule]
+        lines += [f"schedule {_write(note, number)}" for note in program.schedule]
     else:
         lines.append(_references("outputs", program, number))
     return "\n".join(lines) + "\n"
+
+
+def _write_nodes(roots: Sequence[Node], number: dict[Node, int], lines: list[str]) -> None:
+    """Append a line for every node below `roots` that has no number yet."""
+    for node in toposort(roots):
+        if node in number:
+            continue
+        if node.op is forms.SCAN:  # the nodes of its step are written before it
+            recurrence, result, _ = node.arg
+            inner = [result] if isinstance(result, Node) else []
+            _write_nodes([*recurrence.following, *inner], number, lines)
+        number[node] = len(number)
+        shape = f"[{', '.join(map(str, node.shape))}]" if node.shape else ""
+        sources = "".join(f" %{number[source]}" for source in node.src)
+        argument = f" {_write(node.arg, number)}" if node.arg is not None else ""
+        lines.append(f"%{number[node]} = {node.op}:{node.dtype}{shape}{sources}{argument}")
 
 
 def _references(word: str, nodes: Sequence[Node], number: dict[Node, int]) -> str:
     return word + "".join(f" %{number[node]}" for node in nodes)
 
 
-def _write(value: Any) -> str:
+def _write(value: Any, number: dict[Node, int]) -> str:
     if isinstance(value, tuple):
-        return f"({', '.join(map(_write, value))}{',' if len(value) == 1 else ''})"
+        parts = [_write(each, number) for each in value]
+        return f"({', '.join(parts)}{',' if len(value) == 1 else ''})"
+    if isinstance(value, Recurrence):
+        return _write((value.following, value.sliced, value.steps, value.is_reversed), number)
+    if isinstance(value, Node):
+        return f"%{number[value]}"
     if isinstance(value, Op):
         return value.name
     if isinstance(value, Axis):
@@ -108,7 +125,7 @@ class _Reader:
         if line[0] == "%":
             self.node(line)
         elif word == "schedule":
-            self.schedule.append(str(_parse(rest)))
+            self.schedule.append(str(_parse(rest, {})))
         elif word in ("outputs", "stores", "order"):
             self.parts[word] = tuple(self.nodes[int(name[1:])] for name in rest.split())
         else:
@@ -121,7 +138,9 @@ class _Reader:
             raise ValueError("expected %number = op:dtype[shape] sources attribute")
         number, op, dtype, shape, sources, argument = match.groups()
         src = tuple(self.nodes[int(name[1:])] for name in sources.split())
-        arg: Any = _parse(argument) if argument else None
+        arg: Any = _parse(argument, self.nodes) if argument else None
+        if op == forms.SCAN.name:
+            arg = (Recurrence(*arg[0]), *arg[1:])
         kind: DType = BY_NAME[dtype]
         if op == forms.CONST.name and kind.is_float:
             arg = float(arg)
@@ -139,7 +158,7 @@ class _Reader:
         raise FormatError("the text of a graph ends with its outputs, or with stores and order")
 
 
-def _parse(text: str) -> Any:
+def _parse(text: str, nodes: Mapping[int, Node]) -> Any:
     """Return the attribute that `text` stands for."""
     position, tokens = 0, []
     while position < len(text):
@@ -149,15 +168,17 @@ def _parse(text: str) -> Any:
         tokens.append(match.group(1))
         position = match.end()
     stream = iter(tokens)
-    value = _value(next(stream), stream)
+    value = _value(next(stream), stream, nodes)
     if next(stream, None) is not None:
         raise ValueError("text after the attribute")
     return value
 
 
-def _value(token: str, stream: Iterator[str]) -> Any:
+def _value(token: str, stream: Iterator[str], nodes: Mapping[int, Node]) -> Any:
     if token == "(":
-        return _tuple(stream)
+        return _tuple(stream, nodes)
+    if token[0] == "%":
+        return nodes[int(token[1:])]
     if token[0] == "'":
         return token[1:-1].encode("ascii").decode("unicode_escape")
     if token in _WORDS:
@@ -167,11 +188,11 @@ def _value(token: str, stream: Iterator[str]) -> Any:
     return float(token) if any(c in token for c in ".e") else int(token)
 
 
-def _tuple(stream: Iterator[str]) -> tuple[Any, ...]:
+def _tuple(stream: Iterator[str], nodes: Mapping[int, Node]) -> tuple[Any, ...]:
     items: list[Any] = []
     token = next(stream)
     while token != ")":
-        items.append(_value(token, stream))
+        items.append(_value(token, stream, nodes))
         token = next(stream)
         if token == ",":
             token = next(stream)

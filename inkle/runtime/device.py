@@ -66,6 +66,37 @@ class Launch:
     chunks: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A slot of a repeated launch that points at another row of some memory at each step.
+
+    At step k it is the address in slot `source` plus `width` bytes times row (start + step * k)
+    modulo `rows`.
+    """
+
+    source: int
+    slot: int
+    width: int
+    start: int
+    step: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """Launches of a graph that run again and again.
+
+    Attributes:
+        steps: how often; each begins with the `moves`, in order.
+        moves: of slots.
+        launches: of one step; may be repeated themselves.
+    """
+
+    steps: int
+    moves: Sequence[Move]
+    launches: Sequence[Launch | Repeat]
+
+
 class Buffer(ABC):
     """A contiguous piece of device memory, freed when nobody refers to it or to a view of it.
 
@@ -162,7 +193,7 @@ class Device(ABC):
         """
 
     @abstractmethod
-    def graph(self, launches: Sequence[Launch]) -> Graph:
+    def graph(self, launches: Sequence[Launch | Repeat]) -> Graph:
         """Prepare launches to be run together, again and again."""
 
     @abstractmethod

@@ -23,6 +23,7 @@ from inkle.ir.bounds import bounds
 from inkle.ir.dtype import index
 from inkle.ir.loop import Kernel, extent, number_of, range_
 from inkle.ir.node import Node, const, intern, rebuild, transform
+from inkle.ir.plan import Launch
 from inkle.ir.tensor import param
 from inkle.rewrite.affine import affine_of
 from inkle.schedule.nest import Storage
@@ -63,6 +64,10 @@ class Built:
     lines: tuple[str, ...]
     reason: Reason
     values: tuple[tuple[str, int], ...] = ()
+
+    def launch(self, memory: Sequence[int]) -> Launch:
+        """Return the launch, given where `used` is."""
+        return Launch(self.kernel, tuple(memory), self.lines, self.values)
 
 
 @dataclass(frozen=True, slots=True)

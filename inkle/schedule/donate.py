@@ -20,7 +20,7 @@ from inkle.ir import forms
 from inkle.ir.bounds import bounds
 from inkle.ir.loop import Kernel
 from inkle.ir.node import Node, substitute, toposort
-from inkle.ir.plan import Launch, Plan, Role
+from inkle.ir.plan import Launch, Plan, Repeat, Role
 from inkle.ir.tensor import param
 from inkle.rewrite.affine import affine_of
 
@@ -55,7 +55,9 @@ def _fits(plan: Plan, new: int, old: int) -> bool:
     return alike and plan.outputs.count(new) == 1 and old not in plan.outputs
 
 
-def _written_over(launches: Sequence[Launch], new: int, old: int) -> tuple[Launch, ...] | None:
+def _written_over(
+    launches: Sequence[Launch | Repeat], new: int, old: int
+) -> tuple[Launch | Repeat, ...] | None:
     """Return the launches with memory `old` in place of `new`; None if that is not safe."""
     launches = [each for each in launches if not _is_copy(each, new, old)]
     uses = [(new in each.memory, old in each.memory) for each in launches]
@@ -65,20 +67,18 @@ def _written_over(launches: Sequence[Launch], new: int, old: int) -> tuple[Launc
         return None
     first = writers[0]
     if readers and readers[-1] == first:
-        merged = _merged(launches[first], new, old)
+        both = launches[first]
+        merged = _merged(both, new, old) if isinstance(both, Launch) else None
         if merged is None:
             return None
         launches[first] = merged
-    return tuple([replace(each, memory=_renamed(each.memory, new, old)) for each in launches])
+    places = {place: place for each in launches for place in each.memory} | {new: old}
+    return tuple([each.at(places) for each in launches])
 
 
-def _renamed(memory: tuple[int, ...], new: int, old: int) -> tuple[int, ...]:
-    return tuple([old if place == new else place for place in memory])
-
-
-def _is_copy(launch: Launch, new: int, old: int) -> bool:
+def _is_copy(launch: Launch | Repeat, new: int, old: int) -> bool:
     """Whether a launch does nothing but copy memory `old` to `new`, element by element."""
-    if len(launch.kernel.stores) != 1 or launch.memory != (new, old):
+    if isinstance(launch, Repeat) or len(launch.kernel.stores) != 1 or launch.memory != (new, old):
         return False
     store = launch.kernel.stores[0]
     value = store.src[2]
@@ -151,9 +151,7 @@ def _without(plan: Plan, moved: Mapping[int, int]) -> Plan:
     places |= {new: places[old] for new, old in moved.items()}
     return Plan(
         tuple([plan.memory[place] for place in kept]),
-        tuple(
-            [replace(e, memory=tuple([places[p] for p in e.memory])) for e in plan.launches]
-        ),
+        tuple([each.at(places) for each in plan.launches]),
         tuple([places[place] for place in plan.outputs]),
         tuple(sorted(plan.memory[old].number for old in moved.values())),
     )  # fmt: skip

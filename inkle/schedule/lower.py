@@ -15,28 +15,34 @@ from inkle.errors import InternalError
 from inkle.ir import forms, ops
 from inkle.ir.node import Node, Shape, const, toposort
 from inkle.rewrite.affine import ZERO, Affine, single
-from inkle.schedule import mutation
+from inkle.schedule import mutation, scans
 from inkle.schedule.cost import Facts, size_of
 from inkle.schedule.gate import joined, needed, within
 from inkle.schedule.index import Computed, Gate, depth_of, is_clamped, leaf
 from inkle.schedule.layout import layouts_of
 from inkle.schedule.movement import MOVES, Index, reindex
-from inkle.schedule.nest import Demand, Link, Nest, Storage, Store, new_nest
+from inkle.schedule.nest import (
+    SAME_MEMORY,
+    Demand,
+    Link,
+    Nest,
+    Storage,
+    Store,
+    new_nest,
+    stored_as,
+)
 from inkle.schedule.place import Placer, is_large
 
 MAX_DEPTH = 3  # of nested divisions in an index: a deeper one is cut by storing the source
 MAX_SEARCH = 512  # nests looked at for a cycle before giving up the fusion
 LEAVES = frozenset({forms.CONST, forms.PARAM, forms.ARANGE, forms.VARIABLE})
-SPECIAL = frozenset({forms.SCATTER, forms.UPDATE})
-SAME_MEMORY = frozenset({forms.RESHAPE, forms.DETACH, forms.CONTIGUOUS})
+SPECIAL = frozenset({forms.SCATTER, forms.UPDATE, forms.SCAN})
 WALKED = forms.MOVEMENT | SAME_MEMORY
-
-
-def stored_as(node: Node) -> Node:
-    """Return the node whose memory, once stored, holds the elements of `node` in the same order."""
-    while node.op in SAME_MEMORY:
-        node = node.src[0]
-    return node
+LOWER = {
+    forms.UPDATE: mutation.store_update,
+    forms.SCATTER: mutation.store_scatter,
+    forms.SCAN: scans.store_scan,
+}
 
 
 class Planner:
@@ -47,6 +53,7 @@ class Planner:
         homes: for every stored node, the nests after which its value is in memory.
         storage: memory of every stored node.
         forced: nodes yet to be placed that must be stored, and why.
+        loops: for every SCAN, the loop over time that it is a result of.
     """
 
     def __init__(self, outputs: Sequence[Node], facts: Facts) -> None:
@@ -59,6 +66,7 @@ class Planner:
         self.forced: dict[Node, str] = dict.fromkeys(outputs, "output")
         self.placer = Placer(facts, self.order, self.outputs)
         self.layouts = layouts_of(self.order, self.placer.contractions, self.placer.varying)
+        self.loops = scans.loops_of(self.order)
         self._demands: dict[Node, dict[object, Demand]] = {}
         self._numbers = 0
 
@@ -71,6 +79,9 @@ class Planner:
                     self.forced.setdefault(node, "contiguous")
             elif node.op in SPECIAL:
                 self.forced.setdefault(node, f"{node.op.name} writes memory")
+            if node.op is forms.SCAN:
+                for source in node.src[node.arg[0].carried :]:
+                    self.forced.setdefault(stored_as(source), "read by a loop over time")
         for node in reversed(self.order):
             found = self._demands.pop(node, {})
             demands = [demand for demand in found.values() if demand.nest.is_live]
@@ -100,9 +111,10 @@ class Planner:
             node = node.src[0]
         if node.op is forms.CONST:
             return Link(conditions, node)
-        return Link(conditions, self._demand(nest, node, view, index, gate))
+        return Link(conditions, self.demand(nest, node, view, index, gate))
 
-    def _demand(self, nest: Nest, node: Node, view: Shape, index: Index, gate: Gate) -> Demand:
+    def demand(self, nest: Nest, node: Node, view: Shape, index: Index, gate: Gate) -> Demand:
+        """Demand the value of `node` itself, whatever it is."""
         table = self._demands.setdefault(node, {})
         key = (nest.number, view, index, gate)
         demand = table.get(key)
@@ -146,7 +158,7 @@ class Planner:
         demands, writer = mutation.take_over(self, node, demands)
         layout = None if storage.is_output or writer is not None else self.layouts.get(node)
         if node.op in SPECIAL:
-            self.homes[node] = mutation.LOWER[node.op](self, node, reason)
+            self.homes[node] = LOWER[node.op](self, node, reason)
         elif node.op is forms.CAT:
             self.homes[node] = mutation.store_parts(self, node, reason)
         else:

@@ -11,12 +11,10 @@ into place, which is a copy only if base is an input or is needed for longer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from inkle.ir import forms
 from inkle.ir.node import Node
-from inkle.ir.op import Op
 from inkle.schedule.movement import flatten, sliced
 from inkle.schedule.nest import Demand, Nest, Store
 
@@ -117,9 +115,3 @@ def store_parts(plan: Planner, node: Node, reason: str) -> list[Nest]:
         start += part.shape[axis]
         homes.append(nest)
     return homes
-
-
-LOWER: dict[Op, Callable[[Planner, Node, str], list[Nest]]] = {
-    forms.UPDATE: store_update,
-    forms.SCATTER: store_scatter,
-}

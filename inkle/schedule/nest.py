@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import prod
 from operator import itemgetter
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from inkle.ir import forms
 from inkle.ir.dtype import DType
 from inkle.ir.loop import extent, range_
 from inkle.ir.node import NO_RANGES, Node, Shape
@@ -20,6 +21,10 @@ from inkle.rewrite.affine import ZERO, Affine, single
 from inkle.schedule.index import Gate, Loops
 from inkle.schedule.movement import Index, flatten, reindex
 
+if TYPE_CHECKING:
+    from inkle.schedule.scans import Loop
+
+SAME_MEMORY = frozenset({forms.RESHAPE, forms.DETACH, forms.CONTIGUOUS})
 TILE = 32  # points of a register tile that share one evaluation of an operand
 
 
@@ -190,6 +195,8 @@ class Nest:
         is_open: whether more stores may join.
         is_ordered: whether its stores may collide, so that their order matters.
         is_live: whether it will run.
+        repeats: the loop over time that it stands for, if it does; `stores` then only say what is
+            stored.
     """
 
     number: int
@@ -209,6 +216,7 @@ class Nest:
     is_open: bool = True
     is_ordered: bool = False
     is_live: bool = True
+    repeats: Loop | None = None
 
     @property
     def points(self) -> int:
@@ -223,6 +231,13 @@ class Nest:
         points = n * (self.scopes[around[-1]].points if around else 1)
         self.scopes[loop] = Scope(len(around) + 1, (*around, loop), points, is_contraction)
         return loop
+
+
+def stored_as(node: Node) -> Node:
+    """Return the node whose memory, once stored, holds the elements of `node` in the same order."""
+    while node.op in SAME_MEMORY:
+        node = node.src[0]
+    return node
 
 
 def new_nest(number: int, shape: Shape, reason: str, first_loop: int) -> Nest:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 
 from inkle.ir import forms, spec
 from inkle.ir.node import Node
-from inkle.ir.plan import Launch, Memory, Plan, Role
+from inkle.ir.plan import Memory, Plan, Role
 from inkle.schedule.blocks import Built, Reason, in_blocks
 from inkle.schedule.build import Builder
 from inkle.schedule.closed_forms import fold_reductions
 from inkle.schedule.cost import Facts, size_of
-from inkle.schedule.lower import Planner, stored_as
+from inkle.schedule.lower import Planner
 from inkle.schedule.memory import in_order, place_temporaries
-from inkle.schedule.nest import Nest, Storage
+from inkle.schedule.nest import Nest, Storage, stored_as
 from inkle.schedule.prepare import prepare
+from inkle.schedule.scans import BuiltLoop, one_row_array_each, repeated
 from inkle.schedule.siblings import fuse_siblings
 from inkle.schedule.split_contractions import split_contractions
 
@@ -42,19 +45,21 @@ def explain(outputs: Sequence[Node], *, facts: Facts = FACTS) -> tuple[Plan, lis
     spec.verify(graph, "prepare")
     graph = split_contractions(graph, facts)
     spec.verify(graph, "split_contractions")
+    graph = one_row_array_each(graph)
+    spec.verify(graph, "one_row_array_each")
     roots = [stored_as(node) for node in graph]
     planner = Planner(list(dict.fromkeys(roots)), facts)
     planner.run()
     nests = [nest for nest in planner.nests if nest.is_live]
     rank = {node: i for i, node in enumerate(planner.order)}
-    ranks = {nest: max(rank[store.node] for store in nest.stores) for nest in nests}
+    ranks = {nest: max(rank.get(store.node, 0) for store in nest.stores) for nest in nests}
     singles = in_order([[nest] for nest in nests], ranks)
     groups = in_order(fuse_siblings([nest for [nest] in singles], facts), ranks)
-    return _assemble(roots, planner, groups)
+    return _assemble(roots, planner, groups, facts)
 
 
 def _assemble(
-    roots: Sequence[Node], planner: Planner, groups: Sequence[Sequence[Nest]]
+    roots: Sequence[Node], planner: Planner, groups: Sequence[Sequence[Nest]], facts: Facts
 ) -> tuple[Plan, list[Reason]]:
     storage = planner.storage
     memory: list[Memory] = []
@@ -69,23 +74,41 @@ def _assemble(
         if own not in fixed:
             fixed[own] = len(memory)
             memory.append(Memory(Role.OUTPUT, i, node.dtype, size_of(node)))
-    built = []
-    for group in groups:
-        builder = Builder(group, storage)
-        kernel = builder.run()
-        spec.verify(kernel, "schedule")
-        used, lines = tuple(builder.memory), _lines(builder, planner)
-        built.append(Built(kernel, used, lines, _reason(group)))
-    cut = in_blocks(built, fixed)
-    for each in cut if cut != built else ():
-        spec.verify(each.kernel, "in_blocks")
+    launches = [_built(group, planner, facts) for group in groups]
+    cut = _in_blocks(launches, fixed)
     temporaries, place = place_temporaries([each.used for each in cut], fixed, len(memory))
-    launches = [
-        Launch(each.kernel, tuple([place[used] for used in each.used]), each.lines, each.values)
-        for each in cut
-    ]
+    done = [each.launch([place[used] for used in each.used]) for each in cut]
     places = tuple([fixed[storage[node]] for node in roots])
-    return Plan((*memory, *temporaries), tuple(launches), places), [each.reason for each in cut]
+    return Plan((*memory, *temporaries), tuple(done), places), [each.reason for each in cut]
+
+
+def _built(group: Sequence[Nest], planner: Planner, facts: Facts) -> Built | BuiltLoop:
+    loop = group[0].repeats
+    if loop is not None:
+        lines = tuple(dict.fromkeys([node.origin for node in loop.results if node.origin]))
+        repeat, used = repeated(loop, planner.storage, lambda step: schedule(step, facts=facts))
+        return BuiltLoop(repeat, tuple(used), lines, _reason(group))
+    builder = Builder(group, planner.storage)
+    kernel = builder.run()
+    spec.verify(kernel, "schedule")
+    return Built(kernel, tuple(builder.memory), _lines(builder, planner), _reason(group))
+
+
+def _in_blocks(
+    built: Sequence[Built | BuiltLoop], fixed: Mapping[Storage, int]
+) -> list[Built | BuiltLoop]:
+    """Cut chains of kernels into blocks of rows; loops over time stand between chains."""
+    runs = [[*run] for _, run in groupby(built, type)]
+    users = Counter([s for run in runs for s in {s: None for each in run for s in each.used}])
+    shared = {storage: -1 for storage, count in users.items() if count > 1}
+    out: list[Built | BuiltLoop] = []
+    for run in runs:
+        kernels = [each for each in run if isinstance(each, Built)]
+        cut = in_blocks(kernels, {**shared, **fixed})
+        for each in cut if cut != kernels else ():
+            spec.verify(each.kernel, "in_blocks")
+        out += cut if kernels else run
+    return out
 
 
 def _reason(group: Sequence[Nest]) -> Reason:

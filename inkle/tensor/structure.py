@@ -17,6 +17,9 @@ class Slot:
     def __init__(self, number: int) -> None:
         self.number = number
 
+    def __repr__(self) -> str:
+        return "·"
+
 
 def structure(value: Any, tensors: list[Any]) -> Any:
     """Return `value` with slots in place of tensors, which are appended to `tensors`, each once.
@@ -109,3 +112,26 @@ def _show(value: object) -> str:
             value = float.fromhex(str(value))
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def flatten(value: Any, leaf: Callable[[Any], Any]) -> tuple[Any, list[Any]]:
+    """Return the tree of a value, with slots in place of its leaves, and `leaf` of each of them.
+
+    Whatever is no tuple, list or dict is a leaf; None is part of the tree. Trees of one structure
+    have one repr.
+
+    Example:
+        >>> flatten({"h": 1, "c": (2, None)}, float)
+        ({'h': ·, 'c': (·, None)}, [1.0, 2.0])
+    """
+    leaves: list[Any] = []
+
+    def take(each: Any) -> Any:
+        if each is None:
+            return None
+        if _is_container(each):
+            return _map(each, take)
+        leaves.append(leaf(each))
+        return Slot(len(leaves) - 1)
+
+    return take(value), leaves

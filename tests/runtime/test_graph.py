@@ -15,7 +15,15 @@ import numpy as np
 import pytest
 
 from inkle.errors import DeviceError
-from inkle.runtime.cpu.graph import MAX_CHUNKS, Graph, Launch, float_bits, scalar_bits
+from inkle.runtime.cpu.graph import (
+    MAX_CHUNKS,
+    Graph,
+    Launch,
+    Move,
+    Repeat,
+    float_bits,
+    scalar_bits,
+)
 from inkle.runtime.cpu.memory import Allocator
 from inkle.runtime.cpu.pool import Pool
 from tests.runtime.kernels import BUSY, COUNT, INCREMENT, SCALE, address, words
@@ -51,6 +59,66 @@ def test_launches_run_in_order(pool: Pool):
     graph.run()
 
     assert x[0] == ((0 + 1) * 10 + 1) * 7
+
+
+# out[0] = old[0] * 10 + x[0] (int64).
+APPEND = """
+define void @append(ptr %args, i64 %chunk) {
+  %at.old = getelementptr i64, ptr %args, i64 1
+  %at.x = getelementptr i64, ptr %args, i64 2
+  %out = load ptr, ptr %args
+  %old = load ptr, ptr %at.old
+  %x = load ptr, ptr %at.x
+  %before = load i64, ptr %old
+  %digit = load i64, ptr %x
+  %moved = mul i64 %before, 10
+  %after = add i64 %moved, %digit
+  store i64 %after, ptr %out
+  ret void
+}"""
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 5])
+def test_a_loop_moves_its_slots_from_step_to_step(pool: Pool, steps: int):
+    ring, digits, history = words(2), words(5), words(5)
+    digits[:] = [1, 2, 3, 4, 5]
+    moves = [
+        Move(0, 3, 8, 1, 1, 2),  # the row that is written, of two
+        Move(0, 4, 8, 0, 1, 2),  # the row that is read
+        Move(1, 5, 8, 4, -1, 5),  # digits from the end
+        Move(2, 6, 8, 0, 1, 5),
+    ]
+    append = address(APPEND)
+    loop = Repeat(steps, moves, [Launch(append, (3, 4, 5)), Launch(append, (6, 4, 5))])
+    graph = Graph([loop], slots=7, pool=pool)
+    for slot, array in enumerate((ring, digits, history)):
+        graph.bind(slot, ctypes.addressof(array))
+
+    graph.run()
+
+    written = [5, 54, 543, 5432, 54321][:steps]
+    assert list(history) == written + [0] * (5 - steps)
+    assert ring[steps % 2] == (written[-1] if steps else 0)
+
+
+def test_loops_in_loops_and_their_times(pool: Pool):
+    table = words(12)
+    add = address("define void @step(ptr %args, i64 %chunk) {\n" + _ADD_ONE)
+    inner = Repeat(4, [Move(1, 2, 8, 0, 1, 4)], [Launch(add, (2,))])
+    outer = Repeat(3, [Move(0, 1, 32, 2, -1, 3)], [inner, Launch(add, (1,))])
+    graph = Graph([Launch(add, (0,)), outer, Launch(add, (0,))], slots=3, pool=pool)
+    graph.bind(0, ctypes.addressof(table))
+
+    seconds = graph.run_timed()
+
+    assert list(table) == [4, 1, 1, 1, 2, 1, 1, 1, 2, 1, 1, 1]
+    assert len(seconds) == 4
+    assert all(each >= 0 for each in seconds)
+
+
+def test_a_loop_with_slots_out_of_range_is_refused(pool: Pool):
+    with pytest.raises(DeviceError, match="the table has 2"):
+        Graph([Repeat(2, [Move(0, 5, 8, 0, 1, 1)], [])], slots=2, pool=pool)
 
 
 def test_rebinding_a_slot_changes_every_launch_that_uses_it(pool: Pool):

@@ -10,7 +10,7 @@ from inkle.check.interpreter import run_plan
 from inkle.check.reference import evaluate
 from inkle.config import Context
 from inkle.ir.node import Node
-from inkle.ir.plan import Plan
+from inkle.ir.plan import Plan, kernel_calls
 from inkle.ir.pseudo import pseudo_code
 from inkle.schedule import Facts, schedule
 
@@ -27,7 +27,8 @@ FACTS = (
 
 def text(plan: Plan) -> str:
     """Return the kernels of a plan as pseudo-code."""
-    return "\n".join(pseudo_code(launch.kernel).strip() for launch in plan.launches)
+    launches = [launch for launch, _ in kernel_calls(plan.launches)]
+    return "\n".join(pseudo_code(launch.kernel).strip() for launch in launches)
 
 
 def check(

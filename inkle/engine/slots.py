@@ -1,0 +1,67 @@
+"""From the launches of a plan to those of a native graph: memory becomes slots of its table.
+
+The memory of the plan comes first, then the integers that kernels get, then what loops over time
+see of memory, which moves from step to step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from inkle.engine.pipeline import Compiled
+from inkle.ir.dtype import DType
+from inkle.ir.plan import Launch as Call
+from inkle.ir.plan import Plan, Repeat, kernel_calls
+from inkle.runtime import device
+
+
+class Slots:
+    """Gives the launches of a plan their slots.
+
+    Attributes:
+        constants: slot of every integer that kernels get.
+        launches: what the native graph runs.
+        count: length of the table.
+
+    Args:
+        plan: what runs.
+        compiled: its kernels, in the order in which they first run.
+    """
+
+    def __init__(self, plan: Plan, compiled: Iterable[Compiled]) -> None:
+        values = {value for call, _ in kernel_calls(plan.launches) for _, value in call.values}
+        self.count = len(plan.memory)
+        self.constants = {value: self._next() for value in sorted(values)}
+        self._compiled = iter(compiled)
+        dtypes = [memory.dtype for memory in plan.memory]
+        self.launches = [*self._launches(plan.launches, range(len(dtypes)), dtypes)]
+
+    def _next(self) -> int:
+        self.count += 1
+        return self.count - 1
+
+    def _launches(
+        self, launches: Iterable[Call | Repeat], slots: Sequence[int], dtypes: Sequence[DType]
+    ) -> Iterator[device.Launch | device.Repeat]:
+        """Yield launches, given the slot and the dtype of each place that they see."""
+        for each in launches:
+            if isinstance(each, Repeat):
+                yield self._repeat(each, slots, dtypes)
+                continue
+            kernel = next(self._compiled)
+            integers = [self.constants[value] for _, value in each.values]
+            memory = [slots[place] for place in each.memory]
+            yield device.Launch(kernel.function, (*memory, *integers), kernel.chunks)
+
+    def _repeat(self, loop: Repeat, slots: Sequence[int], dtypes: Sequence[DType]) -> device.Repeat:
+        inner: list[int] = []
+        moves: list[device.Move] = []
+        own = [dtypes[place.memory] for place in loop.places]
+        for place, dtype in zip(loop.places, own, strict=True):
+            source = slots[place.memory]
+            inner.append(self._next() if place.width else source)
+            if place.width:
+                width = place.width * dtype.itemsize
+                way = place.start, place.step, place.rows
+                moves.append(device.Move(source, inner[-1], width, *way))
+        return device.Repeat(loop.steps, moves, [*self._launches(loop.launches, inner, own)])
