@@ -30,6 +30,7 @@ from inkle.kernel.access import coefficient, without
 from inkle.kernel.accumulate import Tile, tile_for
 from inkle.kernel.machine import Machine
 from inkle.kernel.scopes import SEQUENTIAL, Scope, Shape
+from inkle.kernel.settle import sources_first
 from inkle.kernel.transpose import block_of, load_block
 from inkle.kernel.words import emit_dot, fill_stage
 
@@ -264,17 +265,15 @@ class Linearizer:
     def _settle_sources(self, root: Node, point: Point) -> None:
         """Compute what a deep expression needs, sources first: Python's stack is too short."""
         level, self._level = self._level, 0
-        stack = [(source, False) for source in root.src] if root.op.is_elementwise else []
-        seen: set[Node] = set()
-        while stack:
-            node, settled = stack.pop()
-            if settled:
-                self.value(node, point)
-            elif node not in seen and node.op.is_elementwise:
-                seen.add(node)
-                stack.append((node, True))
-                stack.extend((source, False) for source in node.src)
+        for node in sources_first(root, self._base):
+            self.value(node, point)
         self._level = level
+
+    def _base(self, access: Node) -> Node:
+        """Return the value that the address of a load is computed from."""
+        at = access.src[1]
+        base, stride, _ = self._affine(at, self.shape_of(access).lane)
+        return at if stride is None else base
 
     def _compute(self, node: Node, point: Point, shape: Shape, scope: Scope) -> Value:
         op = node.op

@@ -7,6 +7,7 @@ Before: for j: total += exp(x[i, j] - top)       After: for j: T[j] = exp(x[i, j
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from inkle.ir import forms, loop
@@ -20,41 +21,78 @@ LEAST_WORK = 6.0  # operations that are dearer than a store and two loads from t
 
 def share(kernel: Kernel, machine: Machine) -> Kernel:
     """Stage values that a reduction and the code after it both compute for every element."""
-    for node in kernel.nodes():
-        if node.op is not forms.REDUCE or len(bound_ranges(node)) != 1:
-            continue
-        (r,) = bound_ranges(node)
-        if r.src[0].op is not forms.CONST:
-            continue
-        found = _twin(kernel, node, r, machine)
-        if found is not None:
-            return share(_stage_twins(kernel, *found), machine)
+    found = _first_twins(kernel, machine)
+    while found is not None:
+        kernel = _stage_twins(kernel, *found)
+        found = _first_twins(kernel, machine)
     return kernel
 
 
-def _twin(
-    kernel: Kernel, node: Node, r: Node, machine: Machine
-) -> tuple[Node, Node, Node, Node] | None:
+def _first_twins(kernel: Kernel, machine: Machine) -> tuple[Node, Node, Node, Node] | None:
     """Return (value, its range, the same value elsewhere, the range there), dearest value first."""
-    present = set(kernel.nodes())
-    others = [
-        c for c in kernel.order if c is not r and c.src[0] is r.src[0] and c not in node.ranges
-    ]
-    inside = [n for n in toposort([node.src[0]]) if r in n.ranges and n.dtype.bits]
-    for c in others:
-        renamed = transform([node.src[0]], rebuild, {r: c})
-        for value in reversed(inside):
-            twin = renamed[value]
-            fits = extent(r) * value.dtype.itemsize <= machine.stage_bytes // 4
-            if twin in present and fits and _work(value, r) >= LEAST_WORK:
-                return value, r, twin, c
+    nodes = kernel.nodes()
+    reduces = [n for n in nodes if n.op is forms.REDUCE and len(bound_ranges(n)) == 1]
+    if not reduces:
+        return None
+    looks = _looks(nodes, frozenset([bound_ranges(n)[0] for n in reduces]) | set(kernel.order))
+    twins: dict[int, dict[Node, Node]] = {}  # by look: the range where, the value there
+    for (node, r), look in looks.items():
+        twins.setdefault(look, {})[r] = node
+    for node in reduces:
+        (r,) = bound_ranges(node)
+        if r.src[0].op is not forms.CONST:
+            continue
+        others = [
+            c for c in kernel.order if c is not r and c.src[0] is r.src[0] and c not in node.ranges
+        ]
+        inside = [
+            n for n in toposort([node.src[0]])
+            if r in n.ranges and n.dtype.bits and len(twins[looks[n, r]]) > 1
+            and extent(r) * n.dtype.itemsize <= machine.stage_bytes // 4
+        ]  # fmt: skip
+        for c in others if inside else ():
+            for value in reversed(inside):
+                twin = twins[looks[value, r]].get(c)
+                if twin is not None and _is_dear(value, r):
+                    return value, r, twin, c
     return None
 
 
-def _work(value: Node, r: Node) -> float:
-    """Return the operations per element of `r` that `value` costs."""
-    mine = [n for n in toposort([value]) if n.op.is_elementwise and r in n.ranges and n.dtype.bits]
-    return sum(SLOW.get(n.op, 1.0) for n in mine)
+def _looks(nodes: Sequence[Node], ranges: frozenset[Node]) -> dict[tuple[Node, Node], int]:
+    """Number values by what they look like in terms of one of `ranges`, whichever that is.
+
+    Returns:
+        For each value and each of `ranges` that it depends on: a number. Values that would be the
+        same node if their ranges were the same one have equal numbers.
+    """
+    numbers: dict[tuple[object, ...], int] = {}
+    looks: dict[tuple[Node, Node], int] = {}
+    for node in nodes:
+        for r in node.ranges & ranges:
+            key: tuple[object, ...]
+            if node is r:
+                key = (r.src[0],)
+            else:
+                src = [looks.get((source, r), source) for source in node.src]
+                key = (node.op, node.dtype, node.arg, *src)
+            looks[node, r] = numbers.setdefault(key, len(numbers))
+    return looks
+
+
+def _is_dear(value: Node, r: Node) -> bool:
+    """Whether `value` costs LEAST_WORK or more operations per element of `r`."""
+    total = 0.0
+    seen = {value}
+    stack = [value]
+    while stack and total < LEAST_WORK:
+        node = stack.pop()
+        if node.op.is_elementwise and node.dtype.bits:
+            total += SLOW.get(node.op, 1.0)
+        for source in node.src:
+            if source not in seen and r in source.ranges:
+                seen.add(source)
+                stack.append(source)
+    return total >= LEAST_WORK
 
 
 def _stage_twins(kernel: Kernel, value: Node, r: Node, twin: Node, c: Node) -> Kernel:

@@ -34,6 +34,7 @@ from inkle.schedule.nest import Demand, Nest
 
 MAX_DEMANDS = 400  # of one nest: longer chains are cut, so that no kernel gets huge
 MAX_MEMORIES = 24  # arrays that one nest reads: registers hold their addresses
+MAX_REDUCTIONS = 16  # of one nest: each is a loop, and lowering looks at all loops for each
 MAX_PLACES = 48  # of one value
 IN_ONE_NEST = 0.6  # computing it again in one kernel needs no synchronisation, and finds data near
 SHORT = 16  # elements of a reduction that may be repeated, such as a pooling window
@@ -127,7 +128,7 @@ class Placer:
     def _why_cut(demand: Demand, work: Work, node: Node) -> str | None:
         """A single use is free, unless the nest has grown too large."""
         nest = demand.nest
-        if nest.size > MAX_DEMANDS and node.op.is_elementwise:
+        if nest.size > MAX_DEMANDS and (node.op.is_elementwise or node.op is forms.GATHER):
             return f"the kernel that uses it has {nest.size} values"
         if len(nest.loaded) >= MAX_MEMORIES and len(work.leaves) > 1:
             return f"the kernel that uses it reads {len(nest.loaded)} arrays"
@@ -196,6 +197,8 @@ class Placer:
         nest, node = demand.nest, demand.node
         if nest.contraction is not None:
             return "it would be a second reduction in the kernel of a contraction"
+        if len(nest.reductions) >= MAX_REDUCTIONS:
+            return f"the kernel that uses it has {len(nest.reductions)} reductions"
         loops, outputs = demand.depends_on, frozenset(nest.loops)
         if loops == outputs and demand.points() <= WASTE * size_of(node):
             return None

@@ -18,6 +18,7 @@ from inkle.rewrite.affine import single
 from inkle.schedule.cost import Facts, bytes_of
 from inkle.schedule.index import Replacement
 from inkle.schedule.nest import Demand, Nest, Store
+from inkle.schedule.place import MAX_REDUCTIONS
 from inkle.schedule.walk import post_order
 
 MOST_STORES = 12
@@ -131,6 +132,8 @@ def _fits(nest: Nest, group: Group) -> bool:
     if stores > MOST_STORES or stores + len(group.loads.union(nest.loaded)) > MOST_MEMORIES:
         return False
     if nest.size + sum(each.size for each in group.nests) > MOST_VALUES:
+        return False
+    if len(nest.reductions) + sum(len(each.reductions) for each in group.nests) > MAX_REDUCTIONS:
         return False
     own = _extents(nest)
     if own and group.reductions and not own & group.reductions:
