@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from inkle.errors import GradientError
 from inkle.ir import forms, ops, tensor
-from inkle.ir.dtype import float32
+from inkle.ir.dtype import float32, int32
 from inkle.ir.node import Node
 
 Parts = tuple[Node | None, ...]
@@ -140,6 +140,51 @@ REDUCTIONS: dict[object, Callable[[Node, Node, Node, tuple[int, ...]], Node]] = 
 }
 
 
+# --- running combinations -------------------------------------------------------------------------
+
+
+def _prefix(node: Node, g: Node) -> Parts:
+    (x,), (op, axis) = node.src, node.arg
+    if op is ops.ADD:
+        return (_running_back(g, axis),)
+    if op is ops.MUL:
+        return (_running_product(x, g, axis),)
+    if op in (ops.MAXIMUM, ops.MINIMUM):
+        return (_running_extremum(x, node, g, axis),)
+    raise GradientError(f"a running combination with {op.name} has no gradient")
+
+
+def _running_back(x: Node, axis: int) -> Node:
+    """Return the sum of each element and all behind it."""
+    return tensor.flip(tensor.prefix(tensor.flip(x, (axis,)), ops.ADD, axis), (axis,))
+
+
+def _running_product(x: Node, g: Node, axis: int) -> Node:
+    """Before the first zero, out / x counts; at it, the product of the others; then nothing.
+
+    As for `_product`, the second derivative between a zero and another element is not seen.
+    """
+    is_zero = x.eq(0.0)
+    others = is_zero.where(1.0, x)
+    terms = g * tensor.prefix(others, ops.MUL, axis)
+    zeros = tensor.prefix(is_zero.cast(int32), ops.ADD, axis)
+    none, one = zeros.eq(0), zeros.eq(1)
+    before = _running_back(none.where(terms, 0.0), axis) / others
+    at_zero = _running_back(one.where(terms, 0.0), axis)
+    return none.where(before, (one & is_zero).where(at_zero, 0.0))
+
+
+def _running_extremum(x: Node, out: Node, g: Node, axis: int) -> Node:
+    """The last element that attains the extremum gets the gradient, as in PyTorch; so does NaN."""
+    n = x.shape[axis]
+    ones = tuple([n if i == axis else 1 for i in range(len(x.shape))])
+    number = tensor.expand(tensor.reshape(tensor.arange(n, int32), ones), x.shape)
+    is_record = x.eq(out) | x.not_equal(x)
+    source = tensor.prefix(is_record.where(number, 0), ops.MAXIMUM, axis)
+    spec = tuple([-1 if i == axis else i for i in range(len(x.shape))])
+    return scatter_add(zeros_like(x), g, [source], spec)
+
+
 # --- gather and scatter ---------------------------------------------------------------------------
 
 
@@ -214,6 +259,7 @@ ADJOINTS: dict[object, Adjoint] = {
     forms.FLIP: _flip,
     forms.SHEAR: _shear,
     forms.REDUCE: _reduce,
+    forms.PREFIX: _prefix,
     forms.GATHER: _gather,
     forms.SCATTER: _scatter,
     forms.CAT: _cat,

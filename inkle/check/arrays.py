@@ -40,6 +40,16 @@ def reduce_axes(op: Op, dtype: DType, x: Array, axes: Sequence[int]) -> Array:
     return combine(op, dtype, start, x[..., 0]) if x.shape[-1] else np.array(start)
 
 
+def running(op: Op, dtype: DType, x: Array) -> Array:
+    """Combine each element with all before it along the last axis, from the identity on."""
+    assert op.identity is not None, f"{op} has no identity to start from"
+    out = np.array(x)
+    total = np.broadcast_to(constant(op.identity(dtype), dtype), x.shape[:-1])
+    for i in range(x.shape[-1]):
+        total = out[..., i] = combine(op, dtype, total, x[..., i])
+    return out
+
+
 def write_in_order(memory: Array, at: Array, values: Array, op: Op | None, dtype: DType) -> None:
     """Write `values` to positions `at` of flat `memory`, one after the other.
 

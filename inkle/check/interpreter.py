@@ -26,7 +26,7 @@ from inkle.check.numpy_algebra import Array, to_array
 from inkle.check.points import KernelFault, Memory, Points, Space, name_of
 from inkle.ir import forms
 from inkle.ir.dtype import DType
-from inkle.ir.loop import Kernel
+from inkle.ir.loop import Kernel, running_ranges
 from inkle.ir.node import Node, bound_ranges, toposort
 from inkle.ir.plan import Launch, Place, Plan, Repeat, Role
 
@@ -126,13 +126,14 @@ def _evaluate(points: Points, store: Access) -> None:
 def boxes(space: Space, store: Node) -> list[dict[Node, tuple[int, int]]]:
     """Cut the points of a store into boxes small enough for memory, in loop order."""
     free = [r for r in space.axes if r in store.ranges]
+    running = running_ranges(toposort((store,)))  # in one piece: later points need earlier ones
     sizes = {r: space.lengths[r] for r in space.axes}
     everything = {n.ranges | frozenset(bound_ranges(n)) for n in toposort((store,))}
     while True:
         heaviest = max(everything, key=lambda ranges: _count(sizes, ranges))
         if _count(sizes, heaviest) <= MOST_POINTS:
             break
-        cut = next((r for r in free if r in heaviest and sizes[r] > 1), None)
+        cut = next((r for r in free if r in heaviest - running and sizes[r] > 1), None)
         if cut is None:
             break
         sizes[cut] = -(-sizes[cut] // 2)

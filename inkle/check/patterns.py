@@ -327,9 +327,18 @@ def running_sum(w: Workshop) -> Node | None:
     return tensor.reduce((column <= row).where(values, 0), ops.ADD, (1,))
 
 
+def running(w: Workshop) -> Node | None:
+    """Each element combined with all before it along an axis."""
+    op = w.random.choice((ops.ADD, ops.ADD, ops.MAXIMUM, ops.MINIMUM, ops.MUL, ops.XOR))
+    x = w.pick(op.kinds)
+    if x.dtype.kind not in op.kinds or not x.shape:
+        return None
+    return tensor.prefix(x, op, w.random.randrange(len(x.shape)))
+
+
 MAKERS: tuple[tuple[Maker, int], ...] = (
     (elementwise, 20), (where, 4), (cast, 5), (reshape, 6), (permute, 5), (expand, 5), (slice_, 6),
     (pad, 5), (flip, 3), (shear, 4), (marker, 2), (cat, 4), (update, 3), (gather, 4), (scatter, 3),
     (reduce, 12), (matmul, 3), (convolution, 3), (softmax, 2), (normalize, 2), (one_hot, 2),
-    (running_sum, 1),
+    (running_sum, 1), (running, 4),
 )  # fmt: skip

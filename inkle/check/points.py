@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from inkle.check.arrays import reduce_axes
+from inkle.check.arrays import reduce_axes, running
 from inkle.check.dots import dot_value
 from inkle.check.numpy_algebra import Array, apply, constant, numpy_dtype, to_array, to_bits
 from inkle.errors import InternalError
@@ -159,6 +159,8 @@ class Points:
             )
         if node.op is forms.REDUCE:
             return self._reduce(node)
+        if node.op is forms.PREFIX:
+            return self._prefix(node)
         if node.op is forms.LOAD:
             return self._load(node)
         if node.op is forms.DOT:
@@ -179,6 +181,18 @@ class Points:
             value = np.where(active, value, constant(op.identity(node.dtype), node.dtype))
         axes = tuple(sorted(self.space.axes[r] for r in ranges))
         return np.expand_dims(reduce_axes(op, node.dtype, value, axes), axes)
+
+    def _prefix(self, node: Node) -> Array:
+        value = np.broadcast_to(self.values[node.src[0]], self.shape(node.ranges))
+        op = node.arg[0]
+        active = self.active(node.ranges)
+        if not active.all():
+            value = np.where(active, value, constant(op.identity(node.dtype), node.dtype))
+        axes = [self.space.axes[r] for r in node.src[1:]]
+        last = list(range(-len(axes), 0))
+        moved = np.moveaxis(value, axes, last)
+        flat = moved.reshape((*moved.shape[: -len(axes)], -1))
+        return np.moveaxis(running(op, node.dtype, flat).reshape(moved.shape), last, axes)
 
     # --- memory -----------------------------------------------------------------------------------
 

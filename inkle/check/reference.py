@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from inkle.check.arrays import reduce_axes, wrap_index, write_in_order
+from inkle.check.arrays import reduce_axes, running, wrap_index, write_in_order
 from inkle.check.numpy_algebra import Array, apply, constant, numpy_dtype, to_array
 from inkle.errors import InternalError
 from inkle.ir import forms, ops
@@ -101,6 +101,11 @@ def _reduce(node: Node, x: Array) -> Array:
     return reduce_axes(op, node.dtype, x, axes)
 
 
+def _prefix(node: Node, x: Array) -> Array:
+    op, axis = node.arg
+    return np.moveaxis(running(op, node.dtype, np.moveaxis(x, axis, -1)), -1, axis)
+
+
 def _positions(
     x: Array, shape: tuple[int, ...], spec: Sequence[int], indices: Sequence[Array]
 ) -> tuple[Array, Array]:
@@ -172,6 +177,7 @@ _RULES: dict[Op, Callable[..., Array]] = {
     forms.FLIP: lambda node, x: np.flip(x, node.arg),
     forms.SHEAR: _shear,
     forms.REDUCE: _reduce,
+    forms.PREFIX: _prefix,
     forms.GATHER: _gather,
     forms.SCATTER: _scatter,
     forms.CAT: lambda node, *parts: np.concatenate(parts, axis=node.arg),

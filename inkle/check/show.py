@@ -67,6 +67,7 @@ def _construct(node: Node, src: list[str]) -> str:
         forms.ARANGE: lambda: f"tensor.arange({arg}, {dtype})",
         forms.SHEAR: lambda: f"tensor.shear({src[0]}, {', '.join(map(str, arg))})",
         forms.REDUCE: lambda: f"tensor.reduce({src[0]}, {_text(arg[0])}, {arg[1]})",
+        forms.PREFIX: lambda: f"tensor.prefix({src[0]}, {_text(arg[0])}, {arg[1]})",
         forms.GATHER: lambda: f"tensor.gather({src[0]}, [{', '.join(src[1:])}], {arg})",
         forms.SCATTER: lambda: (
             f"tensor.scatter({src[0]}, {src[1]}, [{', '.join(src[2:])}], {arg[1]}, {_text(arg[0])})"

@@ -75,6 +75,8 @@ def _step(node: Node, leaves: Mapping[Node, Array], sources: list[Bounded]) -> B
         return Bounded(value, _elementwise_error(node, value, sources))
     if node.op is forms.REDUCE:
         return Bounded(value, _reduction_error(node, sources[0]))
+    if node.op is forms.PREFIX:
+        return Bounded(value, _running_error(node, sources[0]))
     return Bounded(value, _moved_error(node, sources))
 
 
@@ -131,6 +133,21 @@ def _distance(a: Array, b: Array) -> Array:
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     gap = np.abs(a - b)
     return np.where(same, 0.0, np.where(np.isnan(gap), np.inf, gap))
+
+
+def _running_error(node: Node, source: Bounded) -> Array:
+    """Return the error of each element as that of a reduction of what it has combined."""
+    op, axis = node.arg
+    error = np.zeros(node.shape)
+    for i in range(node.shape[axis]):
+        upto = tuple(slice(None) if a != axis else slice(i + 1) for a in range(len(node.shape)))
+        part = Bounded(source.value[upto], source.error[upto])
+        x = tensor.param(0, node.dtype, part.value.shape)
+        total = tensor.reduce(x, op, (axis,))
+        at = (*upto[:axis], i, *upto[axis + 1 :])
+        same = total.shape != x.shape and total.op is forms.REDUCE
+        error[at] = _reduction_error(total, part) if same else part.error.reshape(error[at].shape)
+    return error
 
 
 def _reduction_error(node: Node, source: Bounded) -> Array:

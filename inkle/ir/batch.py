@@ -107,6 +107,7 @@ _RULES: dict[Op, Callable[..., Node]] = {
     forms.FLIP: lambda arg, n, x: tensor.flip(x, [axis + 1 for axis in arg]),
     forms.SHEAR: lambda arg, n, x: tensor.shear(x, arg[0] + 1, arg[1] + 1, arg[2]),
     forms.REDUCE: lambda arg, n, x: tensor.reduce(x, arg[0], [axis + 1 for axis in arg[1]]),
+    forms.PREFIX: lambda arg, n, x: tensor.prefix(x, arg[0], arg[1] + 1),
     forms.CAT: lambda arg, n, *parts: tensor.cat(parts, arg + 1),
     forms.UPDATE: lambda arg, n, x, values: tensor.update(x, values, ((0, n, 1), *arg)),
     forms.GATHER: lambda arg, n, x, *indices: tensor.gather(x, indices, (0, *_shifted(arg))),

@@ -156,6 +156,8 @@ def _step(node: Node, memo: MutableMapping[Node, Interval]) -> Interval:
         return Interval(0, max(memo[node.src[0]].high - 1, 0))
     if op is forms.REDUCE:
         return _reduction(node, memo)
+    if op is forms.PREFIX and node.arg[0] in (ops.MAXIMUM, ops.MINIMUM):
+        return memo[node.src[0]]
     if op in _KEEPS or op is forms.STAGE:
         return memo[node.src[0]]
     if op in _KEEPS_OR_ZERO:

@@ -34,6 +34,12 @@ REDUCE = Op(
     text="Combine with the op arg[0]. Tensor form: over the axes arg[1], which vanish. "
     "Loop form: arg is (op,) and src is (value, *ranges).",
 )  # fmt: skip
+PREFIX = Op(
+    "prefix", -1,
+    text="The running combination with the op arg[0]: of each element and all before it. Tensor "
+    "form: along the axis arg[1]. Loop form: arg is (op,) and src is (value, *ranges), the ranges "
+    "from outer to inner; unlike those of a REDUCE they stay open.",
+)  # fmt: skip
 GATHER = Op(
     "gather", -1,
     text="src is (x, *indices), indices of the result's shape; axis i of x is read at index arg[i] "

@@ -8,7 +8,7 @@ fusion and register tiles follow from this one rule.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -72,6 +72,17 @@ def store(
 def reduce(op: Op, value: Node, ranges: Sequence[Node]) -> Node:
     """Return `value` combined over all points of `ranges`; `value` itself if there are none."""
     return intern(forms.REDUCE, value.dtype, (value, *ranges), (op,), ()) if ranges else value
+
+
+def prefix(op: Op, value: Node, ranges: Sequence[Node]) -> Node:
+    """Return `value` combined with those at all earlier points of `ranges`, outer ones first."""
+    return intern(forms.PREFIX, value.dtype, (value, *ranges), (op,), ()) if ranges else value
+
+
+def running_ranges(nodes: Iterable[Node]) -> frozenset[Node]:
+    """Return the ranges whose points come one after the other, for the sake of a PREFIX."""
+    found = [node.src[1:] for node in nodes if node.op is forms.PREFIX]
+    return frozenset([r for ranges in found for each in ranges for r in each.ranges])
 
 
 def stage(number: int, value: Node, at: Node, ranges: Sequence[Node], size: int) -> Node:

@@ -100,6 +100,9 @@ def inline(node: Node, texts: Mapping[Node, Text]) -> Text:
     if op is forms.REDUCE and len(node.arg) == 1:
         over = ", ".join(texts[r].text for r in node.src[1:])
         return Text(f"{node.arg[0]}[{over}]({texts[node.src[0]].text})")
+    if op is forms.PREFIX and len(node.arg) == 1:
+        over = ", ".join(texts[r].text for r in node.src[1:])
+        return Text(f"running {node.arg[0]}[{over}]({texts[node.src[0]].text})")
     if op is forms.DOT:
         return Text(f"{node.arg}({texts[node.src[0]].text}, {texts[node.src[1]].text})")
     return Text(

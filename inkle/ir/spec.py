@@ -23,13 +23,14 @@ from inkle.errors import InkleError, SpecError
 from inkle.ir import forms, ops, scan, tensor
 from inkle.ir.dot import INSTRUCTIONS
 from inkle.ir.dtype import Kind, bool_, index, void
-from inkle.ir.loop import Axis, Kernel, axis_of
+from inkle.ir.loop import Axis, Kernel, axis_of, running_ranges
 from inkle.ir.node import Node, bound_ranges, toposort
 from inkle.ir.op import Op
 from inkle.ir.pseudo import expression
 
 LEAVES = frozenset({forms.BUFFER, forms.PARAM, forms.VARIABLE})
 ORDERED = frozenset({Axis.GRID, Axis.WORKER, Axis.LOOP})
+IN_TURN = (Axis.LOOP, Axis.UNROLL, Axis.LANE)
 MEMORY = frozenset({forms.PARAM, forms.STAGE})
 
 
@@ -102,6 +103,7 @@ _INFER: dict[Op, Callable[[Sequence[Node], Any], Node]] = {
     forms.FLIP: lambda src, arg: tensor.flip(src[0], arg),
     forms.SHEAR: lambda src, arg: tensor.shear(src[0], *arg),
     forms.REDUCE: lambda src, arg: tensor.reduce(src[0], *arg),
+    forms.PREFIX: lambda src, arg: tensor.prefix(src[0], *arg),
     forms.GATHER: lambda src, arg: tensor.gather(src[0], src[1:], arg),
     forms.SCATTER: lambda src, arg: tensor.scatter(src[0], src[1], src[2:], arg[1], arg[0]),
     forms.CAT: lambda src, arg: tensor.cat(src, arg),
@@ -248,6 +250,19 @@ def _check_reduce(node: Node) -> None:
     _check_bound(node)
 
 
+def _check_prefix(node: Node) -> None:
+    _require(isinstance(node.arg, tuple) and len(node.arg) == 1, "prefix has arg (op,)", node)
+    op: Op = node.arg[0]
+    _require(op.associative and op.identity is not None, f"{op} cannot run", node)
+    _require(node.dtype.kind in op.kinds, f"{op} does not take {node.dtype}", node)
+    _require(node.dtype is node.src[0].dtype, "prefix has the dtype of its value", node)
+    ranges = node.src[1:]
+    _require(ranges and all(r.op is forms.RANGE for r in ranges), "prefix runs over ranges", node)
+    turns = [IN_TURN.index(axis_of(r)) if axis_of(r) in IN_TURN else -1 for r in ranges]
+    _require(-1 not in turns, "the points of a prefix come one after the other", node)
+    _require(turns == sorted(turns), "lanes of a prefix lie in its copies, these in loops", node)
+
+
 def _check_stage(node: Node) -> None:
     _require(len(node.src) >= 2, "stage needs a value and a position", node)
     _require(node.src[1].dtype is index, "stage needs a position of dtype index", node)
@@ -296,6 +311,7 @@ _LOOP: dict[Op, Callable[[Node], None]] = {
     forms.LOAD: _check_load,
     forms.STORE: _check_store,
     forms.REDUCE: _check_reduce,
+    forms.PREFIX: _check_prefix,
     forms.STAGE: _check_stage,
     forms.DOT: _check_dot,
 }
@@ -329,5 +345,10 @@ def _check_order(kernel: Kernel) -> None:
         _require(r not in kernel.order[:i], "order holds a range once", r)
         outer = {each for each in r.src[0].ranges if axis_of(each) in ORDERED}
         _require(outer <= set(kernel.order[:i]), "a range comes after those of its extent", r)
+    running = running_ranges(kernel.nodes())
+    free = frozenset().union(*[store.ranges for store in kernel.stores])
+    inside = [r in running for r in kernel.order if r in free]
+    if inside != sorted(inside):
+        raise _fail("the loops of a prefix are the innermost ones of its stores", kernel.order[0])
     for r in sorted(ordered - set(kernel.order), key=lambda each: int(each.arg[0])):
         raise _fail("order misses a range", r)

@@ -175,6 +175,17 @@ def reduce(x: Node, op: Op, axes: Sequence[int]) -> Node:
     return intern(forms.REDUCE, x.dtype, (x,), (op, removed), shape)
 
 
+def prefix(x: Node, op: Op, axis: int) -> Node:
+    """Return the combination of each element with all before it along `axis`."""
+    if not 0 <= axis < len(x.shape):
+        raise ShapeError(f"prefix needs an axis of {x.shape}, got {axis}")
+    if op.identity is None:
+        raise DTypeError(f"{op.name} has no identity to start a running combination from")
+    if x.shape[axis] <= 1:
+        return x
+    return intern(forms.PREFIX, x.dtype, (x,), (op, axis), x.shape)
+
+
 def unreduce(x: Node, shape: Shape, axes: Sequence[int]) -> Node:
     """Return `x`, reduced from `shape` over `axes`, repeated along these axes again."""
     ones = tuple([1 if i in axes else n for i, n in enumerate(shape)])

@@ -23,6 +23,7 @@ from inkle.kernel.regions import (
     length,
     may_overlap,
     regions_of,
+    running,
     scalar_cost,
     vector_cost,
 )
@@ -57,11 +58,11 @@ def choose_schedule(kernel: Kernel, machine: Machine) -> Kernel:
     kernel, lane = _share_out(kernel, regions, lane, cost, machine)
     kernel = _all_reduce_lanes(kernel, lane, machine)
     heavy = contraction(kernel)
-    if heavy is not None:
+    if heavy is not None and not running(kernel):
         return narrow(tile_contraction(kernel, lane, machine, limiting_ranges(kernel)))
     if lane is not None:
         kernel = _store_lanes(kernel, lane, machine)
-    return stage_gathers(_lanes_innermost(kernel), machine)
+    return stage_gathers(_running_innermost(_lanes_innermost(kernel)), machine)
 
 
 # --- lanes ----------------------------------------------------------------------------------------
@@ -94,7 +95,8 @@ def _choose_lane(
     kernel: Kernel, regions: list[Region], loops: frozenset[Node], machine: Machine
 ) -> Node | None:
     """Return the output range to spread over lanes, or None if lanes of reductions do better."""
-    loops |= bounding(kernel)
+    last = [n.src[-1] for n in kernel.nodes() if n.op is forms.PREFIX]
+    loops |= bounding(kernel) | running(kernel).difference(last)
     candidates = [
         r
         for r in kernel.order
@@ -123,13 +125,15 @@ def _store_lanes(kernel: Kernel, lane: Node, machine: Machine) -> Kernel:
         return kernel
     heavy = sum(g.work + len(g.loads) for g in regions)
     copies = 4 if heavy < 12 else 2 if heavy < 30 else 1
-    if heavy < 6 and lane.src[0].op is forms.CONST and any(g.bound for g in regions):
+    in_turn = running(kernel)
+    row_by_row = any(g.bound for g in regions) or (in_turn and lane not in in_turn)
+    if heavy < 12 and lane.src[0].op is forms.CONST and row_by_row:
         copies = machine.registers // 2  # rows far apart: take much of each at once
     n = length(lane)
     while copies > 1 and n < lanes * copies * 2:
         copies //= 2
-    overlap = may_overlap(kernel)
-    rows = _rows_of_blocks(kernel, lane, lanes) if overlap else None
+    overlap = may_overlap(kernel) and lane not in in_turn
+    rows = _rows_of_blocks(kernel, lane, lanes) if overlap and not in_turn else None
     if rows is not None:
         kernel, _, _ = split(kernel, rows, lanes, Axis.LOOP, Axis.UNROLL, "overlap")
         copies = 1
@@ -234,6 +238,16 @@ def _lanes_innermost(kernel: Kernel) -> Kernel:
     return reorder(kernel, [*(r for r in free if r not in inside), *loops, *inside, *bound])
 
 
+def _running_innermost(kernel: Kernel) -> Kernel:
+    """Put the loops of running combinations inside the other loops of the stores: in registers."""
+    in_turn = running(kernel)
+    if not in_turn:
+        return kernel
+    free = frozenset().union(*[store.ranges for store in kernel.stores])
+    kinds = {r: 0 if r in free - in_turn else 1 if r in free else 2 for r in kernel.order}
+    return reorder(kernel, sorted(kernel.order, key=kinds.__getitem__))
+
+
 # --- chunks ---------------------------------------------------------------------------------------
 
 
@@ -248,11 +262,13 @@ def _share_out(
     wanted = min(int(cost / CHUNK_CYCLES), CHUNKS_PER_THREAD * machine.threads)
     if machine.threads < 2 or wanted < 2:
         return kernel, lane
+    in_turn = running(kernel)
     outer = [
         r
         for r in kernel.order
         if axis_of(r) is Axis.LOOP
         and length(r) > 1
+        and r not in in_turn
         and all(r in store.ranges and is_parallel(store, r) for store in kernel.stores)
     ]
     panels = PANELS_PER_THREAD * machine.threads * PANEL

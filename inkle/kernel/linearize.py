@@ -29,6 +29,7 @@ from inkle.ir.program import Loop, Parameter, Program, Value
 from inkle.kernel.access import coefficient, without
 from inkle.kernel.accumulate import Tile, tile_for
 from inkle.kernel.machine import Machine
+from inkle.kernel.running import Running
 from inkle.kernel.scopes import SEQUENTIAL, Scope, Shape
 from inkle.kernel.settle import sources_first
 from inkle.kernel.transpose import block_of, load_block
@@ -55,6 +56,7 @@ class Linearizer:
         self._below: dict[Node, set[Node]] = {}
         self._home: dict[Value, Scope] = {}
         self._level = 0
+        self._running = Running(self, self._nodes)
         self._affines: dict[tuple[Node, Node | None], Any] = {}
 
     def run(self) -> Program:
@@ -189,7 +191,9 @@ class Linearizer:
             while stores and self._pending(stores[0], open_loops)[:1] == [r]:
                 inside.append(stores.pop(0))
             loop = self._open(r)
-            self._emit_stores(inside, [*open_loops, r])
+            self._running.begin(r, loop, inside)
+            self._emit_stores(list(inside), [*open_loops, r])
+            self._running.end(r, loop)
             self._close(loop)
 
     def _pending(self, store: Node, open_loops: list[Node]) -> list[Node]:
@@ -288,6 +292,8 @@ class Linearizer:
         if op is forms.REDUCE:
             self._at(scope, lambda: self._reduce(node))
             return scope.values[(node, tuple([point[r] for r in shape.unroll]))]
+        if op is forms.PREFIX:
+            return self._running.value(node, point, scope)
         if op is forms.PARAM:
             return self.emit(scope, "param", node.dtype, 1, (), node.arg[0])
         if op is forms.STAGE:

@@ -12,13 +12,14 @@ from math import prod
 
 from inkle.ir import forms, ops
 from inkle.ir.bounds import bounds
-from inkle.ir.loop import Kernel, extent
+from inkle.ir.loop import Kernel, extent, running_ranges
 from inkle.ir.node import Node, bound_ranges
 from inkle.ir.op import Op
 from inkle.kernel.access import coefficient
 
 BROADCAST, CONTIGUOUS, SHUFFLED = 0.5, 0.6, 1.5  # cycles per vector
 GATHER, SCATTER, TRANSPOSED = 1.0, 1.5, 0.4  # cycles per element
+RUNNING = 4.0  # cycles per vector of a running combination: each waits for the one before
 STAGE_BYTES = 768 * 1024  # a panel that is larger would leave the second cache
 PANEL = 64  # columns of a product that are staged at a time
 SLOW = {ops.DIV: 8.0, ops.SQRT: 8.0, ops.TRUNCDIV: 10.0, ops.TRUNCMOD: 10.0}  # cycles per vector
@@ -77,6 +78,11 @@ def bounding(kernel: Kernel) -> frozenset[Node]:
     return frozenset().union(*extents, *staged)
 
 
+def running(kernel: Kernel) -> frozenset[Node]:
+    """Return the ranges whose points come one after the other: not shared out, nor repeated."""
+    return running_ranges(kernel.nodes())
+
+
 def regions_of(kernel: Kernel) -> list[Region]:
     """Return all regions of a kernel, inner ones before those that use them."""
     return list(_regions(kernel.stores))
@@ -103,6 +109,7 @@ def _region(node: Node) -> Region:
             loads.append(here)
             stack.extend(here.src[1:])
         elif here.op is not forms.REDUCE:
+            work += RUNNING if here.op is forms.PREFIX else 0.0
             if here.op.is_elementwise and here.dtype.bits:
                 work += SLOW.get(here.op, 0.5)
             stack.extend(here.src)

@@ -21,6 +21,8 @@ def widen(kernel: Kernel, machine: Machine) -> Kernel:
     def step(node: Node, src: tuple[Node, ...]) -> Node:
         if node.op is forms.REDUCE and node.dtype.is_float and node.dtype.bits == 16:
             return loop.reduce(node.arg[0], src[0].cast(float32), src[1:]).cast(node.dtype)
+        if node.op is forms.PREFIX and node.dtype.is_float and node.dtype.bits == 16:
+            return loop.prefix(node.arg[0], src[0].cast(float32), src[1:]).cast(node.dtype)
         return rebuild(node, src)
 
     done = transform(kernel.stores, step)

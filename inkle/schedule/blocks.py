@@ -237,7 +237,8 @@ def _aligned(built: Built, axis: _Axis) -> tuple[Kernel, Node] | None:
     if found is None:
         return None
     r, inner = found
-    bound = {each for n in kernel.nodes() if n.op is forms.REDUCE for each in n.src[1:]}
+    fixed = forms.REDUCE, forms.PREFIX
+    bound = {each for n in kernel.nodes() if n.op in fixed for each in n.src[1:]}
     if r in bound or not all(r in store.ranges for store in kernel.stores):
         return None
     return (kernel, r) if inner == 1 else _split(kernel, r, inner)

@@ -33,6 +33,7 @@ from inkle.schedule.index import (
     is_within,
 )
 from inkle.schedule.nest import Demand, Link, Nest, Storage, Store
+from inkle.schedule.place import running_loop
 from inkle.schedule.walk import post_order
 
 
@@ -98,6 +99,8 @@ class Builder:
             return self._index(demand.position).cast(node.dtype)
         if op is forms.REDUCE and demand.loops:
             return self._reduce(demand)
+        if op is forms.PREFIX:
+            return self._prefix(demand)
         if op is forms.CAT:
             return self._chosen(demand)
         if len(demand.links) == 1:
@@ -147,6 +150,13 @@ class Builder:
         value = self._linked(Link(joined(gate, self._limits_of(demand.loops)), target))
         runs = [self._arrangement.ranges[loop] for loop in demand.loops]
         return _combined(op, value, sorted(frozenset().union(*runs), key=loops.number_of))
+
+    def _prefix(self, demand: Demand) -> Node:
+        ranges = frozenset().union(
+            *[self._arrangement.mapping[loop].ranges for loop in running_loop(demand)]
+        )
+        value = self._linked(demand.links[0])
+        return loops.prefix(demand.node.arg[0], value, sorted(ranges, key=loops.number_of))
 
     def _chosen(self, demand: Demand) -> Node:
         """Return the parts of a CAT, each under its condition, the last one for all the rest."""

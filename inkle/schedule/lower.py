@@ -31,7 +31,7 @@ from inkle.schedule.nest import (
     new_nest,
     stored_as,
 )
-from inkle.schedule.place import Placer, is_large
+from inkle.schedule.place import Placer, is_large, running_loop
 
 MAX_DEPTH = 3  # of nested divisions in an index: a deeper one is cut by storing the source
 MAX_SEARCH = 512  # nests looked at for a cycle before giving up the fusion
@@ -222,6 +222,8 @@ class Planner:
             demand.links = [self.want(nest, each, view, index, gate) for each in wanted]
         elif op is forms.REDUCE:
             self._expand_reduce(demand)
+        elif op is forms.PREFIX:
+            self._expand_prefix(demand)
         elif op is forms.GATHER:
             self._expand_gather(demand)
         elif op is forms.CAT:
@@ -265,6 +267,16 @@ class Planner:
         link = self.want(nest, body, body.shape, tuple(inside), gate)
         demand.links = [link]
         self._offer(demand, link)
+
+    def _expand_prefix(self, demand: Demand) -> None:
+        """Combine along a loop of the nest, which has to be the innermost one."""
+        node, nest = demand.node, demand.nest
+        index, gate = self._coordinates(demand)
+        nest.reductions.append(demand)
+        around = frozenset(nest.loops) - running_loop(demand)
+        if around not in nest.prefixes:
+            nest.prefixes.append(around)
+        demand.links = [self.want(nest, node.src[0], node.shape, index, gate)]
 
     def _register(self, demand: Demand, *, is_contraction: bool) -> None:
         """Note a reduction that a nest computes."""

@@ -54,6 +54,11 @@ def reindex(index: Index, old: Shape, new: Shape) -> Index:
 
 
 @lru_cache(maxsize=1024)  # graphs have few shapes; `cost` asks for them, too
+def merges(old: Shape, new: Shape) -> bool:
+    """Whether a reshape does nothing but join neighbouring axes."""
+    return 0 not in old and all(a.stop - a.start == 1 for _, a in grouped(old, new))
+
+
 def grouped(old: Shape, new: Shape) -> tuple[tuple[slice, slice], ...]:
     """Return the axes of two shapes of equal sizes in the smallest groups of equal products."""
     groups = []

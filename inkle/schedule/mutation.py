@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from inkle.ir import forms
 from inkle.ir.node import Node
-from inkle.schedule.movement import flatten, sliced
-from inkle.schedule.nest import Demand, Nest, Store
+from inkle.schedule.movement import flatten, merges, reindex, sliced
+from inkle.schedule.nest import Demand, Nest, Store, stored_as
 
 if TYPE_CHECKING:
     from inkle.schedule.lower import Planner
@@ -108,9 +108,12 @@ def store_parts(plan: Planner, node: Node, reason: str) -> list[Nest]:
     axis, start = node.arg, 0
     homes = []
     for part in node.src:
-        nest = plan.add_nest(part.shape, f"{reason}; part of a cat")
-        index = (*nest.index[:axis], nest.index[axis].shifted(start), *nest.index[axis + 1 :])
-        link = plan.want(nest, part, part.shape, nest.index, ())
+        root = stored_as(part)
+        shape = root.shape if merges(root.shape, part.shape) else part.shape
+        nest = plan.add_nest(shape, f"{reason}; part of a cat")
+        at = reindex(nest.index, shape, part.shape)
+        index = (*at[:axis], at[axis].shifted(start), *at[axis + 1 :])
+        link = plan.want(nest, part, shape, nest.index, ())
         nest.stores.append(Store(node, flatten(index, node.shape), link))
         start += part.shape[axis]
         homes.append(nest)

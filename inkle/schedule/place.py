@@ -18,6 +18,7 @@ from math import prod
 from inkle.ir import forms
 from inkle.ir.loop import extent
 from inkle.ir.node import Node
+from inkle.rewrite.affine import single
 from inkle.schedule.cost import (
     Facts,
     Work,
@@ -30,6 +31,7 @@ from inkle.schedule.cost import (
     work_here,
     work_of,
 )
+from inkle.schedule.movement import reindex
 from inkle.schedule.nest import Demand, Nest
 
 MAX_DEMANDS = 400  # of one nest: longer chains are cut, so that no kernel gets huge
@@ -39,6 +41,13 @@ MAX_PLACES = 48  # of one value
 IN_ONE_NEST = 0.6  # computing it again in one kernel needs no synchronisation, and finds data near
 SHORT = 16  # elements of a reduction that may be repeated, such as a pooling window
 WASTE = 1.6  # computing a value so many times per element is taken for granted (padding, halos)
+
+
+def running_loop(demand: Demand) -> frozenset[Node]:
+    """Return the loop along which a running combination goes, as its index has it."""
+    index = reindex(demand.index, demand.view, demand.node.shape)
+    loops: frozenset[Node] = index[demand.node.arg[1]].ranges
+    return loops
 
 
 def is_large(nest: Nest) -> bool:
@@ -71,6 +80,9 @@ class Placer:
             return f"wanted in {len(demands)} places"
         if node.op is forms.REDUCE:
             return self._why_store_reduce(node, demands)
+        if node.op is forms.PREFIX:
+            fits = len(demands) == 1 and self.can_run(demands[0])
+            return None if fits else "a running combination whose loop is not that of its user"
         return self._why_store_pointwise(node, demands)
 
     # --- elementwise work, gathers, concatenations ------------------------------------------------
@@ -184,7 +196,22 @@ class Placer:
         node = demand.node
         if node in self._carried or (node.op is forms.REDUCE and self.is_contraction(node)):
             return self.is_epilogue(demand)
+        if node.op is forms.PREFIX:
+            return self.can_run(demand)
         return node.op is not forms.REDUCE or self.why_not_here(demand) is None
+
+    def can_run(self, demand: Demand) -> bool:
+        """Whether a running combination can follow a loop of its nest, as the innermost one."""
+        nest, node = demand.nest, demand.node
+        if not demand.covers() or nest.contraction is not None or nest.is_ordered:
+            return False
+        index = reindex(demand.index, demand.view, node.shape)
+        own = index[node.arg[1]]
+        loops = [r for r in nest.loops if own == single(r) and extent(r) == node.shape[node.arg[1]]]
+        others = [r for axis, each in enumerate(index) if axis != node.arg[1] for r in each.ranges]
+        if not loops or loops[0] in others:
+            return False
+        return self._fits_prefixes(nest, frozenset(nest.loops) - own.ranges)
 
     @staticmethod
     def is_epilogue(demand: Demand) -> bool:

@@ -15,8 +15,10 @@ from math import prod
 from inkle.ir import forms, ops, tensor
 from inkle.ir.dtype import int32, int64, uint64
 from inkle.ir.node import Node, const, elementwise, rebuild, toposort
+from inkle.ir.op import Op
 from inkle.schedule.cost import Facts, size_of
 
+MOST_CHUNKS = 64  # of a running combination
 MOST_COMPARED = 1 << 12  # coordinates that a scattered value is compared with
 
 
@@ -39,6 +41,8 @@ def prepare(outputs: Sequence[Node], facts: Facts) -> list[Node]:
 def _rewritten(node: Node, facts: Facts) -> Node:
     if node.op is forms.REDUCE:
         return _in_stages(node, facts)
+    if node.op is forms.PREFIX:
+        return _running_in_stages(node, facts)
     if node.op is forms.SCATTER:
         return _compared(node)
     return node
@@ -169,6 +173,61 @@ def _without_tail(node: Node, axis: int, piece: int) -> Node:
         op,
         (tensor.reduce(part, op, axes), tensor.reduce(tensor.shrink(x, axis, whole, n), op, axes)),
     )
+
+
+# --- running combinations in stages ---------------------------------------------------------------
+
+
+def _running_in_stages(node: Node, facts: Facts) -> Node:
+    """Run along chunks where there are too few rows to keep the workers busy.
+
+    Before: PREFIX(x (n,))
+    After:  op(what all chunks before give together, PREFIX(x as (n/p, p), axis 1)), as (n,)
+
+    The chunks before are combined for each chunk anew: there are few, and no kernel between.
+    """
+    x, (op, axis) = node.src[0], node.arg
+    n = x.shape[axis]
+    rows = size_of(node) // n if n else 0
+    if not rows or rows >= facts.chunks or size_of(node) < 2 * facts.chunk:
+        return node
+    most = min(MOST_CHUNKS, size_of(node) // facts.chunk)
+    count = max([d for d in range(1, most + 1) if n % d == 0])
+    if count < 2 or count * rows < facts.chunks:
+        return _running_without_tail(node, most, facts)
+    shape = (*x.shape[:axis], count, n // count, *x.shape[axis + 1 :])
+    chunks = tensor.reshape(x, shape)
+    totals = tensor.contiguous(tensor.reduce(chunks, op, (axis + 1,)))
+    before = _combined_before(totals, op, axis)
+    inner = tensor.prefix(chunks, op, axis + 1)
+    whole = elementwise(op, (tensor.unreduce(before, shape, (axis + 1,)), inner))
+    return tensor.reshape(whole, node.shape)
+
+
+def _running_without_tail(node: Node, most: int, facts: Facts) -> Node:
+    """Run along what whole chunks cover, and go on from there with the rest."""
+    x, (op, axis) = node.src[0], node.arg
+    n = x.shape[axis]
+    whole = n - n % most
+    if whole in (0, n) or most * size_of(node) < n * facts.chunks:
+        return node
+    first = _running_in_stages(tensor.prefix(tensor.shrink(x, axis, 0, whole), op, axis), facts)
+    rest = tensor.prefix(tensor.shrink(x, axis, whole, n), op, axis)
+    total = tensor.expand(tensor.shrink(first, axis, whole - 1, whole), rest.shape)
+    return tensor.cat([first, elementwise(op, (total, rest))], axis)
+
+
+def _combined_before(x: Node, op: Op, axis: int) -> Node:
+    """Return the combination of all elements before each one along a short `axis`."""
+    n = x.shape[axis]
+    shape = (*x.shape[: axis + 1], n, *x.shape[axis + 1 :])
+    ones = tuple([n if a in (axis, axis + 1) else 1 for a in range(len(shape))])
+    here = tensor.reshape(tensor.arange(n, int32), ones[: axis + 1] + (1,) * (len(ones) - axis - 1))
+    there = tensor.reshape(tensor.arange(n, int32), (1,) * (axis + 1) + ones[axis + 1 :])
+    is_before = tensor.expand(there, shape) < tensor.expand(here, shape)
+    values = tensor.expand(tensor.reshape(x, (*x.shape[:axis], 1, *x.shape[axis:])), shape)
+    assert op.identity is not None
+    return tensor.reduce(is_before.where(values, op.identity(x.dtype)), op, (axis + 1,))
 
 
 def _divisors(n: int) -> list[int]:

@@ -24,7 +24,6 @@ from inkle.tensor.dtypes import DTypeLike, as_dtype
 from inkle.tensor.reduction import Reduction, accumulator
 
 MOST_COUNTED = 1 << 20  # floats hold more numbers than that
-SCAN_BLOCK = 32  # elements combined one by one before a scan of the block totals takes over
 
 
 class Linear(Reduction):
@@ -158,9 +157,11 @@ class Linear(Reduction):
             return x
         number = check_axis(axis, len(x.shape), what)
         order = [i for i in range(len(x.shape)) if i != number]
-        last = tensor.permute(x, [*order, number])
+        if op is ops.MUL or not _has_closed_form(x):
+            return tensor.prefix(x, op, number)
+        last = tensor.permute(x, [*order, number])  # windows: the scheduler finds the closed form
         inverse = sorted(range(len(x.shape)), key=[*order, number].__getitem__)
-        return tensor.permute(scan_node(last, op), inverse)
+        return tensor.permute(_by_windows(last, op), inverse)
 
 
 def matmul_node(a: Node, b: Node, dtype: DType | None) -> Node:
@@ -311,27 +312,6 @@ def _aligned(x: Node, names: list[str], order: list[str]) -> Node:
 # --- scans ----------------------------------------------------------------------------------------
 
 
-def scan_node(x: Node, op: Op) -> Node:
-    """Return the running combination along the last axis.
-
-    Blocks of SCAN_BLOCK elements are windows (a SHEAR and a REDUCE); the totals of the blocks are
-    scanned in the same way, and added in front: O(n log n) reads, and O(log n) kernels.
-    """
-    n = x.shape[-1]
-    if n <= SCAN_BLOCK or (op is not ops.MUL and _has_closed_form(x)):
-        return _scan_block(x, op)
-    blocks = -(-n // SCAN_BLOCK)
-    spec = [(0, 0, 0)] * (len(x.shape) - 1) + [(0, blocks * SCAN_BLOCK - n, 0)]
-    split = tensor.reshape(tensor.pad(x, spec), (*x.shape[:-1], blocks, SCAN_BLOCK))
-    inner = tensor.contiguous(_scan_block(split, op))
-    last = tensor.shrink(inner, len(inner.shape) - 1, SCAN_BLOCK - 1, SCAN_BLOCK)
-    totals = scan_node(tensor.reshape(last, (*x.shape[:-1], blocks)), op)
-    before = _shifted(totals, op)
-    carried = tensor.unreduce(before, inner.shape, (len(inner.shape) - 1,))
-    whole = tensor.reshape(carried.apply(op, inner), (*x.shape[:-1], blocks * SCAN_BLOCK))
-    return tensor.shrink(whole, len(x.shape) - 1, 0, n)
-
-
 def _has_closed_form(x: Node) -> bool:
     """Whether `x` is a constant, or counts along one axis: the scheduler needs no loop for it."""
     while x.op is not forms.CONST and x.op is not forms.ARANGE:
@@ -364,8 +344,8 @@ def _without_ones(shape: Shape) -> list[int]:
     return [n for n in shape if n != 1]
 
 
-def _scan_block(x: Node, op: Op) -> Node:
-    """Return the running combination of a short last axis: one window per element."""
+def _by_windows(x: Node, op: Op) -> Node:
+    """Return the running combination along the last axis: one window per element."""
     axis, n = len(x.shape) - 1, x.shape[-1]
     if n <= 1:
         return x
@@ -376,11 +356,3 @@ def _scan_block(x: Node, op: Op) -> Node:
         inside = windows(tensor.pad(tensor.full(True, bool_, x.shape), spec), axis, n, 1, 1)
         parts = inside.where(parts, op.identity(x.dtype))
     return tensor.reduce(parts, op, (axis + 1,))
-
-
-def _shifted(x: Node, op: Op) -> Node:
-    """Return the last axis moved one place back, with the identity of `op` in front."""
-    axis, n = len(x.shape) - 1, x.shape[-1]
-    assert op.identity is not None, op
-    first = tensor.full(op.identity(x.dtype), x.dtype, (*x.shape[:-1], 1))
-    return tensor.cat([first, tensor.shrink(x, axis, 0, n - 1)], axis)

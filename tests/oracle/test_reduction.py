@@ -188,6 +188,34 @@ def test_running_extremes(torch, name, n):
     check(torch, lambda x: getattr(x, name)(1), lambda x: getattr(x, name)(1).values, [x])
 
 
+SPECIAL = {
+    "ties": [1.0, 1.0, 0.0, 2.0, 2.0, 1.0],
+    "NaN": [1.0, np.nan, 3.0, np.nan, 0.0],
+    "infinities": [-np.inf, 1.0, np.inf, 0.0, np.inf],
+    "falling": [3.0, 2.0, 1.0],
+}
+
+
+@pytest.mark.parametrize("name", ["cummax", "cummin"])
+@pytest.mark.parametrize("values", SPECIAL)
+def test_running_extremes_of_special_values(torch, name, values):
+    x = np.array(SPECIAL[values])
+
+    check(torch, lambda x: getattr(x, name)(0), lambda x: getattr(x, name)(0).values, [x])
+
+
+@pytest.mark.parametrize("x", [[2.0, 0.0, 3.0, 4.0], [0.0, 2.0, 0.0, 1.0], [3.0, 2.0, 0.0], [0.0]])
+def test_running_products_over_zeros(torch, x):
+    check(torch, lambda x: x.cumprod(0), lambda x: x.cumprod(0), [np.array(x)])
+
+
+@pytest.mark.parametrize("name", ["cumsum", "cumprod"])
+def test_running_sums_of_rows_too_long_for_one_worker(torch, name):
+    x = numbers((1 << 18,), low=0.9999, high=1.0001)
+
+    check(torch, lambda x: getattr(x, name)(0), lambda x: getattr(x, name)(0), [x])
+
+
 def test_running_sum_of_integers_and_bools(torch):
     x = np.array([1, 200, 100], np.uint8)
 
