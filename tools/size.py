@@ -50,11 +50,11 @@ class Budget:
 # says why there is more, and has a row for whatever raised them.
 MIDDLE = ("ir", "rewrite", "rules", "autodiff", "schedule", "kernel")
 BUDGETS = (
-    Budget("ir to kernel", MIDDLE, lines=11_640, tokens=134_000),
+    Budget("ir to kernel", MIDDLE, lines=11_710, tokens=134_800),
     Budget(
         "errors to engine, CPU",
         ("errors", "config", *MIDDLE, "render", "runtime", "check", "engine"),
-        lines=17_780,
+        lines=18_040,
     ),
     Budget("tensor and nn", ("tensor", "nn"), lines=7_000),
 )

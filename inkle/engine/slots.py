@@ -7,11 +7,13 @@ see of memory, which moves from step to step.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 
-from inkle.engine.pipeline import Compiled
+from inkle.engine.pipeline import Compiled, current_target, current_threads, machine_of
 from inkle.ir.dtype import DType
 from inkle.ir.plan import Launch as Call
 from inkle.ir.plan import Plan, Repeat, kernel_calls
+from inkle.kernel.choose import chunk_weight
 from inkle.runtime import device
 
 
@@ -41,17 +43,20 @@ class Slots:
         return self.count - 1
 
     def _launches(
-        self, launches: Iterable[Call | Repeat], slots: Sequence[int], dtypes: Sequence[DType]
+        self, launches: Sequence[Call | Repeat], slots: Sequence[int], dtypes: Sequence[DType]
     ) -> Iterator[device.Launch | device.Repeat]:
         """Yield launches, given the slot and the dtype of each place that they see."""
-        for each in launches:
+        joining = [isinstance(each, Call) and each.joins for each in launches] + [False]
+        for i, each in enumerate(launches):
             if isinstance(each, Repeat):
                 yield self._repeat(each, slots, dtypes)
                 continue
             kernel = next(self._compiled)
             integers = [self.constants[value] for _, value in each.values]
             memory = [slots[place] for place in each.memory]
-            yield device.Launch(kernel.function, (*memory, *integers), kernel.chunks)
+            weight = _weight(kernel) if joining[i] or joining[i + 1] else 1.0
+            slots_used = (*memory, *integers)
+            yield device.Launch(kernel.function, slots_used, kernel.chunks, each.joins, weight)
 
     def _repeat(self, loop: Repeat, slots: Sequence[int], dtypes: Sequence[DType]) -> device.Repeat:
         inner: list[int] = []
@@ -65,3 +70,9 @@ class Slots:
                 way = place.start, place.step, place.rows
                 moves.append(device.Move(source, inner[-1], width, *way))
         return device.Repeat(loop.steps, moves, [*self._launches(loop.launches, inner, own)])
+
+
+@cache
+def _weight(compiled: Compiled) -> float:
+    """Return how much work a chunk is, as a part of what is worth giving to a worker."""
+    return chunk_weight(compiled.kernel, machine_of(current_target(), current_threads()))

@@ -35,6 +35,11 @@ class Memory:
     dtype: DType
     size: int
 
+    @property
+    def size_bytes(self) -> int:
+        """How much memory it takes."""
+        return self.size * self.dtype.itemsize
+
 
 @dataclass(frozen=True, slots=True)
 class Launch:
@@ -45,12 +50,14 @@ class Launch:
         memory: places in the plan's memory.
         lines: of the user's program.
         values: of the kernel's VARIABLEs, with their names, sorted.
+        joins: whether it runs side by side with the launch before it.
     """
 
     kernel: Kernel
     memory: tuple[int, ...]
     lines: tuple[str, ...] = ()
     values: tuple[tuple[str, int], ...] = ()
+    joins: bool = False
 
     def at(self, memory: Sequence[int] | Mapping[int, int]) -> Launch:
         """Return the same where place m of the memory around has become `memory[m]`."""
@@ -134,3 +141,13 @@ class Plan:
     launches: tuple[Launch | Repeat, ...]
     outputs: tuple[int, ...]
     in_place: tuple[int, ...] = ()
+
+    def groups(self) -> list[list[Launch | Repeat]]:
+        """Return the launches, those that run side by side together."""
+        found: list[list[Launch | Repeat]] = []
+        for each in self.launches:
+            if isinstance(each, Launch) and each.joins and found:
+                found[-1].append(each)
+            else:
+                found.append([each])
+        return found

@@ -10,6 +10,8 @@ Every choice is made by cost, none by the name of an operation.
 
 from __future__ import annotations
 
+from math import prod
+
 from inkle.ir import forms
 from inkle.ir.loop import Axis, Kernel, axis_of, extent, number_of
 from inkle.ir.node import Node
@@ -63,6 +65,13 @@ def choose_schedule(kernel: Kernel, machine: Machine) -> Kernel:
     if lane is not None:
         kernel = _store_lanes(kernel, lane, machine)
     return stage_gathers(_running_innermost(_lanes_innermost(kernel)), machine)
+
+
+def chunk_weight(kernel: Kernel, machine: Machine) -> float:
+    """Return how much work a chunk of a scheduled kernel is, in chunks of a useful size."""
+    cycles = sum(map(scalar_cost, regions_of(kernel))) / machine.lanes(4)
+    chunks = prod([extent(r) for r in kernel.ranges() if axis_of(r) is Axis.GRID])
+    return cycles / chunks / CHUNK_CYCLES
 
 
 # --- lanes ----------------------------------------------------------------------------------------

@@ -59,11 +59,16 @@ class Launch:
         function: the program's native handle, `Program.function`.
         slots: for each argument, its place in the graph's slot table.
         chunks: how many independent parts the work has, the GRID; 0 does nothing.
+        joins: whether it may run side by side with the launch before, and with those that that one
+            joins: none of them writes what another one uses.
+        weight: how much work a chunk is, as a part of what is worth giving to a worker.
     """
 
     function: int
     slots: tuple[int, ...]
     chunks: int = 1
+    joins: bool = False
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,13 @@ passes, one module each:
     blocks                        chains of kernels over rows, with room for a block of them
     memory                        order of launches, reuse of temporaries
     donate                        outputs that take the place of inputs, if the engine asks for it
+    beside                        launches without a wait between them
 """
 
+from inkle.schedule.beside import side_by_side
 from inkle.schedule.blocks import Reason
 from inkle.schedule.cost import Facts
 from inkle.schedule.donate import donate
 from inkle.schedule.plan import explain, schedule
 
-__all__ = ["Facts", "Reason", "donate", "explain", "schedule"]
+__all__ = ["Facts", "Reason", "donate", "explain", "schedule", "side_by_side"]

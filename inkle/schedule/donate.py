@@ -13,6 +13,7 @@ one reads each element at the very point that overwrites it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -36,33 +37,50 @@ def donate(plan: Plan, wanted: Mapping[int, int]) -> Plan:
         A plan in which such an output is the memory of the input; `in_place` has their slots.
     """
     inputs = {m.number: i for i, m in enumerate(plan.memory) if m.role is Role.INPUT}
+    returned = Counter(plan.outputs)
+    launches: dict[int, Launch | Repeat] = dict(enumerate(plan.launches))
+    users: dict[int, set[int]] = {place: set() for place in range(len(plan.memory))}
+    for number, launch in launches.items():
+        for place in launch.memory:
+            users[place].add(number)
     moved: dict[int, int] = {}
     for output, slot in wanted.items():
         new, old = plan.outputs[output], inputs.get(slot)
-        if old is None or old in moved.values() or not _fits(plan, new, old):
+        if old is None or returned[old] or returned[new] > 1 or not _fits(plan, new, old):
             continue
-        launches = _written_over(plan.launches, new, old)
-        if launches is not None:
-            plan = replace(plan, launches=launches)
+        involved = {i: launches[i] for i in sorted(users[new] | users[old])}
+        written = _written_over(involved, new, old)
+        if written is not None:
+            for number in involved.keys() - written.keys():
+                del launches[number]
+            launches |= written
+            users[new], users[old] = set(), set(written)
             moved[new] = old
-    return _without(plan, moved) if moved else plan
+            returned[old] += 1  # no other output takes its place
+    if not moved:
+        return plan
+    return _without(replace(plan, launches=tuple(launches.values())), moved)
 
 
 def _fits(plan: Plan, new: int, old: int) -> bool:
-    """Whether an output is fresh and the only one of its kind, and the input like it, and none."""
+    """Whether an output is fresh, and the input like it."""
     a, b = plan.memory[new], plan.memory[old]
-    alike = a.role is Role.OUTPUT and a.dtype is b.dtype and a.size == b.size
-    return alike and plan.outputs.count(new) == 1 and old not in plan.outputs
+    return a.role is Role.OUTPUT and a.dtype is b.dtype and a.size == b.size
 
 
 def _written_over(
-    launches: Sequence[Launch | Repeat], new: int, old: int
-) -> tuple[Launch | Repeat, ...] | None:
-    """Return the launches with memory `old` in place of `new`; None if that is not safe."""
-    launches = [each for each in launches if not _is_copy(each, new, old)]
-    uses = [(new in each.memory, old in each.memory) for each in launches]
-    writers = [i for i, (writes, _) in enumerate(uses) if writes]
-    readers = [i for i, (_, reads) in enumerate(uses) if reads]
+    launches: Mapping[int, Launch | Repeat], new: int, old: int
+) -> dict[int, Launch | Repeat] | None:
+    """Return launches with memory `old` in place of `new`, without copies; None if not safe.
+
+    Args:
+        launches: all that use one of them, by number, in order.
+        new: memory of an output.
+        old: memory of an input.
+    """
+    launches = {i: each for i, each in launches.items() if not _is_copy(each, new, old)}
+    writers = [i for i, each in launches.items() if new in each.memory]
+    readers = [i for i, each in launches.items() if old in each.memory]
     if not writers or (readers and readers[-1] > writers[0]):
         return None
     first = writers[0]
@@ -72,8 +90,8 @@ def _written_over(
         if merged is None:
             return None
         launches[first] = merged
-    places = {place: place for each in launches for place in each.memory} | {new: old}
-    return tuple([each.at(places) for each in launches])
+    places = {place: place for e in launches.values() for place in e.memory} | {new: old}
+    return {i: each.at(places) for i, each in launches.items()}
 
 
 def _is_copy(launch: Launch | Repeat, new: int, old: int) -> bool:

@@ -187,6 +187,33 @@ def test_steps_and_learning_rates_share_one_graph(cls, monkeypatch):
     assert counts[1:] == [counts[1]] * 3
 
 
+@pytest.mark.slow
+def test_a_step_over_150_parameters_is_at_most_three_launches(torch, monkeypatch):
+    """Gradients exist; 25 shapes. Captured and eager, they are the numbers of PyTorch."""
+    rng = np.random.default_rng(0)
+    start, slope = ([rng.standard_normal((i % 25 + 1, 3), "f4") for i in range(150)] for _ in "ab")
+    ours = [Tensor(value) for value in start]
+    theirs = [torch.tensor(value, requires_grad=True) for value in start]
+    mine, reference = optim.Adam(ours, 0.01), torch.optim.Adam(theirs, 0.01)
+    for a, b, g in zip(ours, theirs, slope):
+        a.grad, b.grad = Tensor(g), torch.tensor(g)
+    step = inkle.jit(mine.schedule_step)
+    plans = []
+    executable = realize.Executable
+    monkeypatch.setattr(
+        realize, "Executable", lambda plan: [plans.append(plan), executable(plan)][-1]
+    )
+
+    for do in (mine.step, step, step, mine.step):
+        do()
+        reference.step()
+
+    assert len(plans) == 2
+    assert all(len(plan.groups()) <= 3 for plan in plans)
+    for a, b in zip(ours, theirs):
+        np.testing.assert_allclose(a.numpy(), b.detach().numpy(), 1e-5, 1e-6)
+
+
 def test_nothing_is_computed_before_realize():
     param = leaf()
     optimizer = optim.Adam([param], lr=0.25)

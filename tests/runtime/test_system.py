@@ -9,7 +9,8 @@ import time
 import pytest
 
 from inkle.runtime.cpu import elf, pool_ir
-from inkle.runtime.cpu.graph import Graph, Launch, graph_ir
+from inkle.runtime.cpu.graph import Graph, Launch
+from inkle.runtime.cpu.graph_ir import graph_ir
 from inkle.runtime.cpu.llvm import compile_ir, emit_object
 from inkle.runtime.cpu.pool import Pool
 from inkle.runtime.cpu.system import Platform, system_ir

@@ -7,13 +7,16 @@ A graph is one block of 64-bit words:
     arguments  what kernels get: a copy of their slots, launch after launch
     sources    for each argument, the address of its slot
     functions, pointers, chunks   for each launch: code, its arguments, number of chunks
-    items      what runs, in order: the number of a launch n, or -1 - n for a loop
+    items      what runs, in order: the number of a launch n, -1 - n for a loop, or, from the number
+               of launches on, a group of launches that run side by side
     loops      for each loop: steps, its first move and the last, its first item and the last
     moves      for each: addresses of two slots, bytes of a row, first row, step, number of rows
+    groups     for each the address of its words, see `group`
 
 Running it goes through the items. A launch copies its slots to its arguments (`*argument =
 **source`), then calls the kernel: a single chunk directly, more through the pool. A loop runs its
-own items once per step, after it has moved its slots one row on. To give a captured graph another
+own items once per step, after it has moved its slots one row on. A group is one launch of the
+chunks of several kernels; only with a clock they run one by one. To give a captured graph another
 input, write one word of the table.
 """
 
@@ -24,26 +27,22 @@ import functools
 import operator
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, starmap
 from typing import Any, SupportsFloat
 
 from inkle.errors import DeviceError
 from inkle.runtime import device
+from inkle.runtime.cpu import graph_ir
+from inkle.runtime.cpu.group import Group
 from inkle.runtime.cpu.llvm import compile_ir
 from inkle.runtime.cpu.pool import Pool, default_pool
-from inkle.runtime.cpu.system import Platform, system_ir
 from inkle.runtime.device import Buffer, Launch, Move, Repeat
 
 __all__ = ["Graph", "Launch", "Move", "Repeat", "float_bits"]
 
 MAX_CHUNKS = 2**31 - 1  # what the pool counts; see pool_ir
 WORD_BYTES = 8
-# Byte offsets in the header.
-POOL, PARFOR, SOURCES, FUNCTIONS, POINTERS, CHUNKS, ITEMS, LOOPS, MOVES = range(0, 72, 8)
-ARGUMENTS, N_ITEMS = 72, 80
-HEADER_WORDS = 11
-LOOP_WORDS, MOVE_WORDS = 5, 6
-
 Call = tuple[Any, ...]  # a function and its arguments
 Words = ctypes.Array[ctypes.c_int64]
 
@@ -85,30 +84,43 @@ class Graph(device.Graph):
         _check(calls, flat.moves, n_slots)
         self.pool = pool or default_pool()
         sizes = [n_slots, len(used), len(used), *[len(calls)] * 2, len(calls) + 1]
-        sizes += [len(flat.items), LOOP_WORDS * len(flat.loops), MOVE_WORDS * len(flat.moves)]
-        self._block = (ctypes.c_int64 * (HEADER_WORDS + sum(sizes)))()
-        parts = _Parts(self._block, HEADER_WORDS)
+        sizes += [
+            len(flat.items),
+            graph_ir.LOOP_WORDS * len(flat.loops),
+            graph_ir.MOVE_WORDS * len(flat.moves),
+        ]
+        sizes.append(len(flat.groups))
+        self._block = (ctypes.c_int64 * (graph_ir.HEADER_WORDS + sum(sizes)))()
+        parts = _Parts(self._block, graph_ir.HEADER_WORDS)
         tables = [parts.take(size) for size in sizes]
-        self.slot_table, arguments, sources, functions, self._chunks, pointers = tables[:6]
-        items, loops, moves = tables[6:]
+        self.slot_table, arguments, sources, self._functions, self._chunks = tables[:5]
+        self._pointers, items, loops, moves, self._group_words = tables[5:]
         table = ctypes.addressof(self.slot_table)
         sources[:] = [table + WORD_BYTES * slot for slot in used]
-        functions[:] = [launch.function for launch in calls]
-        pointers[:] = [*_starts(calls, ctypes.addressof(arguments))]
+        self._functions[:] = [launch.function for launch in calls]
+        self._pointers[:] = [*_starts(calls, ctypes.addressof(arguments))]
         self._chunks[:] = [launch.chunks for launch in calls]
         items[:] = [*flat.items]
         loops[:] = [*chain(*flat.loops)]
         moves[:] = [*chain(*[_words(move, table) for move in flat.moves])]
-        header = {
-            POOL: self.pool.address, PARFOR: self.pool.parfor, N_ITEMS: len(launches),
-            ARGUMENTS: ctypes.addressof(arguments), SOURCES: ctypes.addressof(sources),
-            FUNCTIONS: ctypes.addressof(functions), POINTERS: ctypes.addressof(pointers),
-            CHUNKS: ctypes.addressof(self._chunks), ITEMS: ctypes.addressof(items),
-            LOOPS: ctypes.addressof(loops), MOVES: ctypes.addressof(moves),
+        self._launches, self._members = calls, flat.groups
+        self._groups: dict[int, Group] = {}
+        for number in range(len(flat.groups)):
+            self._write_group(number)
+        words: dict[int, int] = {
+            graph_ir.POOL: self.pool.address, graph_ir.PARFOR: self.pool.parfor,
+            graph_ir.N_ITEMS: flat.count, graph_ir.N_LAUNCHES: len(calls),
         }  # fmt: skip
-        for offset, word in header.items():
+        tables_at = {
+            graph_ir.ARGUMENTS: arguments, graph_ir.SOURCES: sources,
+            graph_ir.FUNCTIONS: self._functions, graph_ir.POINTERS: self._pointers,
+            graph_ir.CHUNKS: self._chunks, graph_ir.ITEMS: items, graph_ir.LOOPS: loops,
+            graph_ir.MOVES: moves, graph_ir.GROUPS: self._group_words,
+        }  # fmt: skip
+        words |= {offset: ctypes.addressof(part) for offset, part in tables_at.items()}
+        for offset, word in words.items():
             self._block[offset // WORD_BYTES] = word
-        self._parallel = any(launch.chunks > 1 for launch in calls)
+        self._parallel = self._is_parallel()
         self._bound: dict[int, Buffer] = {}
         self._address = ctypes.addressof(self._block)
         make = ctypes.CFUNCTYPE if release_gil else ctypes.PYFUNCTYPE
@@ -126,8 +138,24 @@ class Graph(device.Graph):
     def set_chunks(self, launch: int, chunks: int) -> None:
         """Change the number of chunks of the launch with that index."""
         _check_chunks(chunks)
+        self._launches[launch] = replace(self._launches[launch], chunks=chunks)
         self._chunks[launch] = chunks
-        self._parallel = self._parallel or chunks > 1
+        for number, members in enumerate(self._members):
+            if launch in members:
+                self._write_group(number)
+        self._parallel = self._is_parallel()
+
+    def _write_group(self, number: int) -> None:
+        members = self._members[number]
+        each = [self._launches[i] for i in members]
+        group = Group(members, each, self._functions, self._pointers)
+        _check_chunks(group.units)
+        self._groups[number] = group
+        self._group_words[number] = group.address
+
+    def _is_parallel(self) -> bool:
+        units = [group.units for group in self._groups.values()]
+        return max([*self._chunks, *units], default=0) > 1
 
     def run(self, then: Iterable[Call] = ()) -> None:
         """Run all launches; returns when they are done.
@@ -143,7 +171,7 @@ class Graph(device.Graph):
     def run_timed(self, then: Iterable[Call] = ()) -> list[float]:
         """Like `run`; returns the seconds that each launch took, in all steps of its loops.
 
-        A clock is read in between.
+        A clock is read in between, and nothing runs side by side.
         """
         if self._parallel and not self.pool.started:
             self.pool.start()
@@ -191,6 +219,8 @@ class _Flat:
     Attributes:
         launches: all launches, in the order in which they first run.
         items, loops, moves: see the module's docstring.
+        groups: for each the numbers of its launches.
+        count: how many items there are outside of loops.
     """
 
     def __init__(self, launches: Sequence[Launch | Repeat]) -> None:
@@ -198,16 +228,23 @@ class _Flat:
         self.moves: list[Move] = []
         self.loops: list[tuple[int, ...]] = []
         self.items: list[int] = []
-        self._add(launches)
+        self.groups: list[range] = []
+        self._total = _count(launches)
+        _, self.count = self._add(launches)
 
     def _add(self, launches: Sequence[Launch | Repeat]) -> tuple[int, int]:
         """Add items; return the first and the one after the last."""
         first = len(self.items)
-        self.items += [0] * len(launches)
-        for place, each in enumerate(launches, first):
-            if isinstance(each, Launch):
-                self.items[place] = len(self.launches)
-                self.launches.append(each)
+        together = _together(launches)
+        self.items += [0] * len(together)
+        for place, each in enumerate(together, first):
+            if not isinstance(each, Repeat):
+                number = len(self.launches)
+                self.launches += each
+                self.items[place] = number
+                if len(each) > 1:
+                    self.items[place] = self._total + len(self.groups)
+                    self.groups.append(range(number, number + len(each)))
                 continue
             moves = len(self.moves)
             self.moves += each.moves
@@ -216,7 +253,25 @@ class _Flat:
             self.loops.append(())
             inside = self._add(each.launches)
             self.loops[number] = (each.steps, moves, moves + len(each.moves), *inside)
-        return first, first + len(launches)
+        return first, first + len(together)
+
+
+def _count(launches: Sequence[Launch | Repeat]) -> int:
+    return sum(1 if isinstance(each, Launch) else _count(each.launches) for each in launches)
+
+
+def _together(launches: Sequence[Launch | Repeat]) -> list[list[Launch] | Repeat]:
+    """Return launches with those that run side by side in one list."""
+    found: list[list[Launch] | Repeat] = []
+    for each in launches:
+        last = found[-1] if found else None
+        if isinstance(each, Repeat):
+            found.append(each)
+        elif each.joins and isinstance(last, list):
+            last.append(each)
+        else:
+            found.append([each])
+    return found
 
 
 def _words(move: Move, table: int) -> tuple[int, ...]:
@@ -252,175 +307,4 @@ def _check_chunks(chunks: int) -> None:
 
 @functools.cache
 def _native() -> dict[str, int]:
-    return compile_ir(graph_ir(), ("run_graph",))
-
-
-def graph_ir(platform: Platform | None = None) -> str:
-    """Return the module that runs graphs, for this platform or another."""
-    return "\n".join((system_ir(platform), _GRAPH_IR))
-
-
-def _load(name: str, kind: str, offset: int) -> str:
-    return f"""%at.{name} = getelementptr i8, ptr %graph, i64 {offset}
-  %{name} = load {kind}, ptr %at.{name}"""
-
-
-_GRAPH_IR = f"""
-define internal void @launch(ptr %graph, i64 %i) nounwind {{
-entry:
-  {_load("arguments", "ptr", ARGUMENTS)}
-  {_load("sources", "ptr", SOURCES)}
-  {_load("functions", "ptr", FUNCTIONS)}
-  {_load("pointers", "ptr", POINTERS)}
-  {_load("chunks", "ptr", CHUNKS)}
-  %at.function = getelementptr ptr, ptr %functions, i64 %i
-  %at.args = getelementptr ptr, ptr %pointers, i64 %i
-  %at.end = getelementptr ptr, ptr %at.args, i64 1
-  %at.n = getelementptr i64, ptr %chunks, i64 %i
-  %function = load ptr, ptr %at.function
-  %args = load ptr, ptr %at.args
-  %end = load ptr, ptr %at.end
-  %n = load i64, ptr %at.n
-  %base = ptrtoint ptr %arguments to i64
-  %begin = ptrtoint ptr %args to i64
-  %skipped = sub i64 %begin, %base
-  %from0 = getelementptr i8, ptr %sources, i64 %skipped
-  br label %next
-next:
-  %to = phi ptr [%args, %entry], [%to1, %copy]
-  %from = phi ptr [%from0, %entry], [%from1, %copy]
-  %more = icmp ult ptr %to, %end
-  br i1 %more, label %copy, label %call
-copy:
-  %slot = load ptr, ptr %from
-  %word = load i64, ptr %slot
-  store i64 %word, ptr %to
-  %to1 = getelementptr i64, ptr %to, i64 1
-  %from1 = getelementptr ptr, ptr %from, i64 1
-  br label %next
-call:
-  %single = icmp eq i64 %n, 1
-  br i1 %single, label %direct, label %shared
-direct:
-  call void %function(ptr %args, i64 0)
-  ret void
-shared:
-  {_load("pool", "ptr", POOL)}
-  {_load("parfor", "ptr", PARFOR)}
-  call void %parfor(ptr %pool, ptr %function, ptr %args, i64 %n)
-  ret void
-}}
-
-define internal void @launch_timed(ptr %graph, i64 %i, ptr %times) nounwind {{
-  %start = call i64 @now()
-  call void @launch(ptr %graph, i64 %i)
-  %end = call i64 @now()
-  %spent = sub i64 %end, %start
-  %at = getelementptr i64, ptr %times, i64 %i
-  %before = load i64, ptr %at
-  %total = add i64 %before, %spent
-  store i64 %total, ptr %at
-  ret void
-}}
-
-define internal void @move(ptr %move, i64 %k) nounwind {{
-  %at.slot = getelementptr i64, ptr %move, i64 1
-  %at.width = getelementptr i64, ptr %move, i64 2
-  %at.start = getelementptr i64, ptr %move, i64 3
-  %at.step = getelementptr i64, ptr %move, i64 4
-  %at.rows = getelementptr i64, ptr %move, i64 5
-  %source = load ptr, ptr %move
-  %slot = load ptr, ptr %at.slot
-  %width = load i64, ptr %at.width
-  %start = load i64, ptr %at.start
-  %step = load i64, ptr %at.step
-  %rows = load i64, ptr %at.rows
-  %far = mul i64 %step, %k
-  %place = add i64 %start, %far
-  %row = urem i64 %place, %rows
-  %offset = mul i64 %row, %width
-  %base = load i64, ptr %source
-  %address = add i64 %base, %offset
-  store i64 %address, ptr %slot
-  ret void
-}}
-
-define internal void @repeat(ptr %graph, i64 %number, ptr %times) nounwind {{
-entry:
-  {_load("loops", "ptr", LOOPS)}
-  {_load("moves", "ptr", MOVES)}
-  %word = mul i64 %number, {LOOP_WORDS}
-  %loop = getelementptr i64, ptr %loops, i64 %word
-  %at.first.move = getelementptr i64, ptr %loop, i64 1
-  %at.last.move = getelementptr i64, ptr %loop, i64 2
-  %at.first = getelementptr i64, ptr %loop, i64 3
-  %at.last = getelementptr i64, ptr %loop, i64 4
-  %steps = load i64, ptr %loop
-  %first.move = load i64, ptr %at.first.move
-  %last.move = load i64, ptr %at.last.move
-  %first = load i64, ptr %at.first
-  %last = load i64, ptr %at.last
-  br label %next
-next:
-  %k = phi i64 [0, %entry], [%k1, %step]
-  %more = icmp ult i64 %k, %steps
-  br i1 %more, label %moving, label %done
-moving:
-  %m = phi i64 [%first.move, %next], [%m1, %one]
-  %left = icmp ult i64 %m, %last.move
-  br i1 %left, label %one, label %step
-one:
-  %at = mul i64 %m, {MOVE_WORDS}
-  %move = getelementptr i64, ptr %moves, i64 %at
-  call void @move(ptr %move, i64 %k)
-  %m1 = add i64 %m, 1
-  br label %moving
-step:
-  call void @run_items(ptr %graph, i64 %first, i64 %last, ptr %times)
-  %k1 = add i64 %k, 1
-  br label %next
-done:
-  ret void
-}}
-
-define internal void @run_items(ptr %graph, i64 %first, i64 %last, ptr %times) nounwind {{
-entry:
-  {_load("items", "ptr", ITEMS)}
-  %plain = icmp eq ptr %times, null
-  br label %next
-next:
-  %i = phi i64 [%first, %entry], [%i1, %done]
-  %more = icmp ult i64 %i, %last
-  br i1 %more, label %run, label %end
-run:
-  %at = getelementptr i64, ptr %items, i64 %i
-  %item = load i64, ptr %at
-  %is.loop = icmp slt i64 %item, 0
-  br i1 %is.loop, label %loop, label %kernel
-loop:
-  %number = sub i64 -1, %item
-  call void @repeat(ptr %graph, i64 %number, ptr %times)
-  br label %done
-kernel:
-  br i1 %plain, label %untimed, label %timed
-untimed:
-  call void @launch(ptr %graph, i64 %item)
-  br label %done
-timed:
-  call void @launch_timed(ptr %graph, i64 %item, ptr %times)
-  br label %done
-done:
-  %i1 = add i64 %i, 1
-  br label %next
-end:
-  ret void
-}}
-
-define void @run_graph(ptr %graph, ptr %times) nounwind {{
-  %modes = call i64 @use_plain_floats()
-  {_load("n", "i64", N_ITEMS)}
-  call void @run_items(ptr %graph, i64 0, i64 %n, ptr %times)
-  call void @restore_floats(i64 %modes)
-  ret void
-}}
-"""
+    return compile_ir(graph_ir.graph_ir(), ("run_graph",))

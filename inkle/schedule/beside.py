@@ -1,0 +1,63 @@
+"""Launches that do not need each other run side by side: one launch for the machine.
+
+    launch a, launch b (reads a), launch c, launch d (reads c)   ->   a beside c, b beside d
+
+The kernels stay what they are; what falls away is the wait between them. Memory stays what it is,
+too: launches that use each other's memory, one after the other, keep their order. What reads and
+writes little moves to the first place where it can run. All else stays where it is, next to what it
+reads: data would leave the cache on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from inkle.ir.plan import Launch, Plan, Repeat
+
+LITTLE_BYTES = 256 * 1024  # what may wait in a cache for long
+
+
+def side_by_side(plan: Plan) -> Plan:
+    """Return `plan` with launches in groups, all of them in an order that they may run in."""
+    groups: list[list[Launch | Repeat]] = []
+    read: dict[int, int] = {}  # for each memory, after which groups it may be written
+    written: dict[int, int] = {}  # and read
+    for launch in plan.launches:
+        outputs = written_by(launch)
+        first = max([written.get(place, 0) for place in launch.memory])
+        first = max([first, *[read.get(place, 0) for place in outputs]])
+        touched = sum([plan.memory[place].size_bytes for place in launch.memory])
+        number = _group_for(launch, groups, first, is_little=touched <= LITTLE_BYTES)
+        if number == len(groups):
+            groups.append([])
+        groups[number].append(launch)
+        for place in launch.memory:
+            table = written if place in outputs else read
+            table[place] = max(table.get(place, 0), number + 1)
+    launches = [
+        replace(each, joins=i > 0) if isinstance(each, Launch) else each
+        for group in groups
+        for i, each in enumerate(group)
+    ]
+    return replace(plan, launches=tuple(launches))
+
+
+def _group_for(
+    launch: Launch | Repeat, groups: Sequence[Sequence[Launch | Repeat]], first: int, *,
+    is_little: bool,
+) -> int:  # fmt: skip
+    """Return the number of the group that a launch joins, at least `first`; a loop has its own."""
+    if isinstance(launch, Repeat):
+        return len(groups)
+    number = first if is_little else max(first, len(groups) - 1)
+    while number < len(groups) and isinstance(groups[number][0], Repeat):
+        number += 1
+    return number
+
+
+def written_by(launch: Launch | Repeat) -> set[int]:
+    """Return the places in the plan's memory that a launch writes, or may write."""
+    if isinstance(launch, Repeat):
+        return set(launch.memory)
+    return {launch.memory[int(store.src[0].arg[0])] for store in launch.kernel.stores}
