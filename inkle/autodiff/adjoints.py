@@ -15,10 +15,11 @@ from collections.abc import Callable
 from inkle.errors import GradientError
 from inkle.ir import forms, ops, tensor
 from inkle.ir.dtype import float32, int32
-from inkle.ir.node import Node
+from inkle.ir.node import Node, const
 
 Parts = tuple[Node | None, ...]
 Adjoint = Callable[[Node, Node], Parts]
+MOST_TERMS = 8  # of one sum
 
 
 def sum_axes(x: Node, axes: tuple[int, ...]) -> Node:
@@ -48,7 +49,69 @@ def _permute(node: Node, g: Node) -> Parts:
 def _expand(node: Node, g: Node) -> Parts:
     x = node.src[0]
     grown = tuple([i for i, (n, m) in enumerate(zip(x.shape, node.shape, strict=True)) if n != m])
-    return (tensor.reshape(sum_axes(g, grown), x.shape),)
+    return (tensor.reshape(sum_of_products(g, grown), x.shape),)
+
+
+def sum_of_products(g: Node, axes: tuple[int, ...]) -> Node:
+    """Return the sum over `axes`, which vanish; factors that are constant along them stay outside.
+
+    The gradient of a mean is such a sum: of d * v, where d are the distances from it, and v, the
+    gradient of their variance, is known only after another pass over d. Outside, v waits for no
+    element of d: sum(d) is found in that other pass. With several terms all need such a factor.
+
+    Before: REDUCE(g * EXPAND(s) + d * EXPAND(v))    After: s * REDUCE(g) + v * REDUCE(d)
+    """
+    terms = _terms(g, axes)
+    if len(terms) > MOST_TERMS or not all(factors for _, factors in terms):
+        return sum_axes(g, axes)
+    total: Node | None = None
+    for rest, factors in terms:
+        part = tensor.reduce(_wide(tensor.broadcast_to(rest, g.shape)), ops.ADD, axes)
+        for factor in factors:
+            part = part * _wide(factor)
+        total = part if total is None else total + part
+    assert total is not None
+    return total.cast(g.dtype)
+
+
+def _wide(x: Node) -> Node:
+    return x.cast(float32) if x.dtype.is_float and x.dtype.bits == 16 else x
+
+
+def _terms(g: Node, axes: tuple[int, ...]) -> list[tuple[Node, list[Node]]]:
+    """Return what `g` is a sum of: for each term what varies along `axes`, and what does not."""
+    terms: list[tuple[Node, list[Node]]] = []
+    stack: list[tuple[Node, list[Node]]] = [(g, [])]
+    while stack and len(terms) + len(stack) <= MOST_TERMS:
+        node, factors = stack.pop()
+        if node.op is ops.ADD:
+            stack += [(source, factors) for source in reversed(node.src)]
+            continue
+        if node.op is ops.NEG:
+            stack.append((node.src[0], [*factors, const(-1, node.dtype)]))
+            continue
+        if node.op is ops.MUL:
+            for rest, other in (node.src, node.src[::-1]):
+                fixed = _without_axes(other, axes)
+                if fixed is not None:
+                    stack.append((rest, [*factors, fixed]))
+                    break
+            else:
+                terms.append((node, factors))
+            continue
+        terms.append((node, factors))
+    return terms + stack
+
+
+def _without_axes(x: Node, axes: tuple[int, ...]) -> Node | None:
+    """Return an EXPAND without `axes`, if it repeats its source along all of them, or a number."""
+    if not x.shape:
+        return x
+    if x.op is not forms.EXPAND or any(x.src[0].shape[axis] != 1 for axis in axes):
+        return None
+    kept = [axis for axis in range(len(x.shape)) if axis not in axes]
+    inner = tensor.reshape(x.src[0], tuple([x.src[0].shape[axis] for axis in kept]))
+    return tensor.expand(inner, tuple([x.shape[axis] for axis in kept]))
 
 
 def _slice(node: Node, g: Node) -> Parts:

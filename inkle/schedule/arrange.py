@@ -123,7 +123,7 @@ class Arranger:
         levels: dict[Demand, int] = {}
         for demand, sources in self._demands.items():
             level = max([levels[each] for each in sources], default=0)
-            levels[demand] = level + 1 if demand.loops else level
+            levels[demand] = level if self._is_one_point(demand) else level + 1
         loops: list[Node] = []
         depths: dict[Node, int] = {}
         found: dict[object, list[Node]] = {}
@@ -143,6 +143,12 @@ class Arranger:
                     self._groups[loop] = Group(True, depth, -len(found), place)
                 loops += self._folded(demand.loops) if folded else demand.loops
         return loops
+
+    def _is_one_point(self, demand: Demand) -> bool:
+        """Whether nothing is reduced, or no more than the one point that remainders pin down."""
+        return all(
+            loop in self._folds and extent(loop) <= self._folds[loop].step for loop in demand.loops
+        )
 
     def _folded(self, loops: list[Node]) -> list[Node]:
         """Let loops that a remainder pins down take only the values that count."""

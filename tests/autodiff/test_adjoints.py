@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inkle.autodiff import gradient
+from inkle.autodiff.adjoints import sum_of_products
 from inkle.check.reference import evaluate
-from inkle.ir import ops, tensor
-from inkle.ir.dtype import float64, int64
-from inkle.ir.node import Node
+from inkle.ir import forms, ops, tensor
+from inkle.ir.dtype import float16, float64, int64
+from inkle.ir.node import Node, const, toposort
 from inkle.ir.spec import check_tensor
 
 CASES = {
@@ -93,6 +94,63 @@ def test_adjoint_of(name):
     x = tensor.buffer(float64, shape)
 
     _check_adjoint(x, function(x))
+
+
+def _repeated(values: Node, shape: tuple[int, ...]) -> Node:
+    return tensor.expand(tensor.reshape(values, (1, *values.shape)), shape)
+
+
+def test_sum_of_products_keeps_constant_factors_outside():
+    """s and v do not depend on the axis that is summed: what is summed depends on neither."""
+    g, d = tensor.buffer(float64, (5, 3)), tensor.buffer(float64, (5, 3))
+    s, v = tensor.buffer(float64, (3,)), tensor.buffer(float64, (3,))
+    whole = g * _repeated(s, g.shape) + -(_repeated(v, g.shape) * d)
+
+    out = sum_of_products(whole, (0,))
+
+    sums = [node for node in toposort([out]) if node.op is forms.REDUCE]
+    assert [node.src[0] for node in sums] == [g, d]
+    values = {x: _whole(x.shape, i) for i, x in enumerate((g, d, s, v))}
+    expected = (values[g] * values[s] - values[d] * values[v]).sum(0)
+    np.testing.assert_array_equal(evaluate([out], values)[0], expected)
+
+
+def test_sum_of_products_of_numbers():
+    s = tensor.buffer(float64, (3,))
+
+    out = sum_of_products(const(2.0, float64) * _repeated(s, (5, 3)), (0,))
+
+    np.testing.assert_array_equal(evaluate([out], {s: np.arange(3.0)})[0], 10 * np.arange(3.0))
+
+
+def test_sum_of_products_is_one_sum_where_a_term_has_no_constant_factor():
+    g, d = tensor.buffer(float64, (5, 3)), tensor.buffer(float64, (5, 3))
+    whole = g * _repeated(tensor.buffer(float64, (3,)), g.shape) + d * g
+
+    assert sum_of_products(whole, (0,)).src[0] is whole
+
+
+@pytest.mark.parametrize("special", [np.nan, np.inf])
+def test_sum_of_products_drops_no_nan(special):
+    g, s = tensor.buffer(float64, (4, 3)), tensor.buffer(float64, (3,))
+    values = {g: np.ones((4, 3)), s: np.array([special, 1.0, -special])}
+    values[g][2, 1] = special
+
+    (found,) = evaluate([sum_of_products(g * _repeated(s, g.shape), (0,))], values)
+
+    np.testing.assert_array_equal(found, (values[g] * values[s]).sum(0))
+
+
+def test_sum_of_products_in_half_precision_does_not_overflow():
+    """100,000 ones are more than float16 holds; a hundredth of them is not."""
+    g, s = tensor.full(1.0, float16, (100_000, 1)), tensor.buffer(float16, (1,))
+
+    (found,) = evaluate(
+        [sum_of_products(g * _repeated(s, g.shape), (0,))], {s: np.array([0.01], np.float16)}
+    )
+
+    assert found.dtype == np.float16
+    np.testing.assert_allclose(found.astype(float), 1000, rtol=1e-3)
 
 
 @given(st.data())

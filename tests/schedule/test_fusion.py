@@ -9,7 +9,7 @@ from inkle.autodiff.reverse import gradient
 from inkle.ir import forms, ops, tensor
 from inkle.ir.dtype import float32, int32
 from inkle.ir.node import Node, const, intern
-from inkle.ir.plan import Plan, Role
+from inkle.ir.plan import Launch, Plan, Role
 from inkle.schedule import explain, schedule
 from tests.schedule import networks as net
 from tests.schedule.graphs import conv2d, matmul
@@ -23,6 +23,16 @@ def count(*outputs: Node) -> int:
 
 def stored_bytes(plan: Plan) -> int:
     return sum(m.size * m.dtype.itemsize for m in plan.memory if m.role is Role.TEMPORARY)
+
+
+def passes_over(slot: int, launch: Launch) -> set[frozenset[Node]]:
+    """Return the sets of loops in which a launch reads all of an input."""
+    if slot not in launch.memory:
+        return set()
+    place = launch.memory.index(slot)
+    nodes = launch.kernel.nodes()
+    loads = [n for n in nodes if n.op is forms.LOAD and n.src[0].arg[0] == place]
+    return {load.ranges for load in loads}
 
 
 @pytest.mark.parametrize("columns", [10, 100, 1024, 4096])
@@ -104,6 +114,24 @@ def test_relu_of_a_convolution_is_stored_alone() -> None:
 
     image = 16 * 16 * 22 * 22
     assert sum(m.size == image for m in plan.memory if m.role is Role.TEMPORARY) == 2  # y and dy
+
+
+@pytest.mark.parametrize(("pooled", "most"), [(False, 4), (True, 6)])
+def test_batch_norm_takes_one_pass_for_the_sums_of_its_gradient(pooled: bool, most: int) -> None:
+    """Mean, variance, y, mask of the maximum; all sums, that of the mean too; gradient of x.
+
+    Without pooling the sums join those of the variance, and the gradient of x joins y.
+    """
+    leaves = Leaves()
+    x, gain, bias = leaves.new(64, 16, 20, 20), leaves.new(16), leaves.new(16)
+    y, _, _ = net.batch_norm(x, gain, bias)
+    y = net.max_pool(y) if pooled else y
+    grads = gradient([y], [leaves.new(*y.shape)], [x, gain, bias])
+
+    plan = schedule([tensor.contiguous(y), *[each for each in grads if each is not None]])
+
+    passes = [loops for launch in plan.launches for loops in passes_over(x.arg[0], launch)]
+    assert len(passes) <= most
 
 
 def test_no_convolution_stores_its_windows() -> None:
