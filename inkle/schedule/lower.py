@@ -13,12 +13,13 @@ from weakref import ref
 
 from inkle.errors import InternalError
 from inkle.ir import forms, ops
+from inkle.ir.loop import extent
 from inkle.ir.node import Node, Shape, const, toposort
 from inkle.rewrite.affine import ZERO, Affine, single
 from inkle.schedule import mutation, scans
 from inkle.schedule.cost import Facts, size_of
 from inkle.schedule.gate import joined, needed, within
-from inkle.schedule.index import Computed, Gate, depth_of, is_clamped, leaf
+from inkle.schedule.index import Computed, Gate, Replacement, depth_of, is_clamped, leaf
 from inkle.schedule.layout import layouts_of
 from inkle.schedule.movement import MOVES, Index, reindex
 from inkle.schedule.nest import (
@@ -31,7 +32,7 @@ from inkle.schedule.nest import (
     new_nest,
     stored_as,
 )
-from inkle.schedule.place import Placer, is_large, running_loop
+from inkle.schedule.place import SHORT, Placer, is_large, running_loop
 
 MAX_DEPTH = 3  # of nested divisions in an index: a deeper one is cut by storing the source
 MAX_SEARCH = 512  # nests looked at for a cycle before giving up the fusion
@@ -163,8 +164,14 @@ class Planner:
             self.homes[node] = mutation.store_parts(self, node, reason)
         else:
             tapped = self._tap(node, demands, writer)
+            inside = self._grow(node, demands, writer) if tapped is None else None
             if tapped is not None:
                 demands = [demand for demand in demands if demand is not tapped]
+            elif inside is not None:
+                tapped, demands = (
+                    self._stored_beside(inside),
+                    [d for d in demands if d is not inside],
+                )
             else:
                 nest = self.add_nest(node.shape, reason)
                 tapped = Demand(node, nest, node.shape, nest.index, ())
@@ -194,6 +201,38 @@ class Planner:
             if not self.reaches(nest, others):
                 return demand
         return None
+
+    def _grow(self, node: Node, demands: list[Demand], writer: Nest | None) -> Demand | None:
+        """Find a short reduction over `node` whose nest may store it, in loops of its own.
+
+        The maximum of a window and where it is: the nest of windows computes both. Only where
+        something is the same in all of a window; else rows of vectors would be cut up.
+        """
+        for demand in reversed(demands if node.op.is_elementwise else ()):
+            nest = demand.nest
+            others = {each.nest for each in demands if each is not demand}
+            if not nest.may_grow() or nest in others or is_large(nest):
+                continue
+            inner = demand.short_loops(SHORT)
+            axes = {axis for axis, each in enumerate(demand.index) if each.ranges & set(inner)}
+            along = map(self.placer.varying.get, node.src)
+            if not inner or not any(v and not v & axes for v in along):
+                continue
+            if writer is not None:
+                others.add(writer)
+            if not self.reaches(nest, others):
+                return demand
+        return None
+
+    def _stored_beside(self, inside: Demand) -> Demand:
+        """Compute a demand of a short reduction where it is; return one in loops that store it."""
+        nest = inside.nest
+        inner = inside.short_loops(SHORT)
+        fresh = nest.grow(self._numbers, [extent(loop) for loop in inner])
+        self._numbers += len(inner)
+        moved = Replacement(dict(zip(inner, map(single, fresh), strict=True)))
+        self.expand(inside)
+        return Demand(inside.node, nest, inside.view, tuple(map(moved, inside.index)), ())
 
     @staticmethod
     def reaches(start: Nest, goals: set[Nest]) -> bool:

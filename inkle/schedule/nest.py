@@ -7,6 +7,7 @@ demands are one object, which is how common subexpressions stay common. A demand
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 from operator import itemgetter
@@ -122,14 +123,37 @@ class Demand:
         return self.scope.is_contraction
 
     def covers(self) -> bool:
-        """Whether the nest wants every element once: the axes of the value are all its loops."""
-        if not self.is_spread():
-            return False
-        return all(
-            n == 1
-            or (not each.constant and [(extent(r), k) for r, k in each.terms.items()] == [(n, 1)])
-            for each, n in zip(self.index, self.view, strict=True)
-        )
+        """Whether the nest wants every element once: the axes of the value are all its loops.
+
+        But for inner loops that came later: what they do not matter to is computed outside of them.
+        """
+        loops = self._axes()
+        return loops is not None and self.nest.outer_loops <= set(loops) <= set(self.nest.loops)
+
+    def _axes(self) -> list[Node] | None:
+        """Return the loops that run over the axes of the value, if each does over all of one."""
+        found: list[Node] = []
+        for each, n in zip(self.index, self.view, strict=True):
+            if n == 1:
+                continue
+            terms = list(each.terms.items())
+            if each.constant or len(terms) != 1 or terms[0][1] != 1:
+                return None
+            loop = terms[0][0]
+            if loop.op is not forms.RANGE or extent(loop) != n or loop in found:
+                return None
+            found.append(loop)
+        return None if self.gate else found
+
+    def short_loops(self, most: int) -> list[Node]:
+        """Return the loops of a reduction inside of which the nest wants every element once.
+
+        Empty if there are none, or if they have more than `most` points.
+        """
+        loops = (self._axes() if self.view == self.node.shape else None) or []
+        inner = [r for r in loops if r not in self.nest.loops]
+        is_all = set(self.nest.loops) <= set(loops)
+        return inner if is_all and prod(map(extent, inner)) <= most else []
 
     def is_spread(self) -> bool:
         """Whether the nest wants each element at most once: one loop per axis, or a constant."""
@@ -191,6 +215,7 @@ class Nest:
         contraction: the one that is a contraction, if any.
         prefixes: sets of loops that must be the outermost ones, each a subset of the next.
         size: number of demands.
+        added: how many of its loops, the last ones, came with a store inside of the others.
         reason: why its value is stored.
         is_open: whether more stores may join.
         is_ordered: whether its stores may collide, so that their order matters.
@@ -213,6 +238,7 @@ class Nest:
     contraction: Demand | None = None
     prefixes: list[Loops] = field(default_factory=list)
     size: int = 0
+    added: int = 0
     is_open: bool = True
     is_ordered: bool = False
     is_live: bool = True
@@ -223,6 +249,11 @@ class Nest:
         """How many points the loops have."""
         return prod(self.shape)
 
+    @property
+    def outer_loops(self) -> set[Node]:
+        """The loops that were there from the start."""
+        return set(self.loops[: len(self.loops) - self.added])
+
     def add_loop(
         self, number: int, n: int, around: tuple[Node, ...], *, is_contraction: bool = False
     ) -> Node:
@@ -231,6 +262,22 @@ class Nest:
         points = n * (self.scopes[around[-1]].points if around else 1)
         self.scopes[loop] = Scope(len(around) + 1, (*around, loop), points, is_contraction)
         return loop
+
+    def may_grow(self) -> bool:
+        """Whether inner loops with more stores may be added."""
+        return self.is_open and not self.is_ordered and self.contraction is None
+
+    def grow(self, first_loop: int, extents: Sequence[int]) -> tuple[Node, ...]:
+        """Add inner loops, numbered from `first_loop`; what is there now stays outside of them."""
+        for number, n in enumerate(extents, first_loop):
+            self.loops = (*self.loops, self.add_loop(number, n, self.loops))
+            self.shape, self.index = (*self.shape, n), (*self.index, single(self.loops[-1]))
+        self.added += len(extents)
+        for demand in self.reductions:
+            prefix = demand.depends_on & frozenset(self.loops)
+            if prefix not in self.prefixes:
+                self.prefixes.append(prefix)
+        return self.loops[-len(extents) :]
 
 
 def stored_as(node: Node) -> Node:

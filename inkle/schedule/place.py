@@ -226,6 +226,8 @@ class Placer:
             return "it would be a second reduction in the kernel of a contraction"
         if len(nest.reductions) >= MAX_REDUCTIONS:
             return f"the kernel that uses it has {len(nest.reductions)} reductions"
+        if not nest.reductions and any(store.node in self._carried for store in nest.stores):
+            return "it would keep a contraction out of its kernel"
         loops, outputs = demand.depends_on, frozenset(nest.loops)
         if loops == outputs and demand.points() <= WASTE * size_of(node):
             return None
