@@ -77,7 +77,7 @@ def test_explain_runs_a_script_and_shows_its_kernels(script, capsys, monkeypatch
         import sys
         from inkle import Tensor
         x = Tensor([[1.0, 2.0, 0.0], [3.0, 4.0, 0.0], [0.0, 0.0, 0.0]])  # nobody else's shape
-        print((x @ x * 0.5)[:2, :2].tolist(), sys.argv[1:], __name__)
+        print((x @ x * 0.5 @ x)[:2, :2].tolist(), sys.argv[1:], __name__)
     """)
     setenv("INKLE_EXPLAIN", "0")
     setenv("INKLE_PROFILE", "0")
@@ -88,11 +88,16 @@ def test_explain_runs_a_script_and_shows_its_kernels(script, capsys, monkeypatch
     assert cli.main(["explain", path, "--flag", "value"]) == 0
 
     out, err = capsys.readouterr()
-    assert out == "[[3.5, 5.0], [7.5, 11.0]] ['--flag', 'value'] __main__\n"
+    assert out == "[[18.5, 27.0], [40.5, 59.0]] ['--flag', 'value'] __main__\n"
     kernel, table = err.split("       ms  share")
     assert kernel.startswith("kernel 0: script.py:5 (k")
     assert "for " in kernel
-    assert table.count("script.py:5") == 1
+    assert (
+        "\nstores mul (3, 3) of script.py:5: else the contraction that ends in it would be stored, "
+        "which is no smaller; kernel 1 reads it\n"
+    ) in kernel
+    assert ": it is a result\n" in kernel
+    assert table.count("script.py:5") == 2
 
 
 @pytest.mark.slow

@@ -23,11 +23,13 @@ class Step:
         compiled: the kernel.
         lines: of the user's program.
         times: how often it runs; more than once in a loop over time.
+        why: of the launch, see there.
     """
 
     compiled: Compiled
     lines: tuple[str, ...]
     times: int = 1
+    why: tuple[str, ...] = ()
 
 
 class Executable(Locked):
@@ -41,7 +43,7 @@ class Executable(Locked):
         self.plan = plan
         super().__init__()
         self.steps = tuple(
-            Step(compile_kernel(launch.kernel), launch.lines, times)
+            Step(compile_kernel(launch.kernel), launch.lines, times, launch.why)
             for launch, times in kernel_calls(plan.launches)
         )
         self._device = open_device("CPU")

@@ -6,10 +6,13 @@ import atexit
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
+from typing import NamedTuple
 
 from inkle import config
 from inkle.engine.executable import Executable, Step
 from inkle.engine.roofline import count_work, peaks
+from inkle.ir.plan import Launch, Plan, kernel_calls
 from inkle.ir.pseudo import pseudo_code
 from inkle.runtime.cpu.graph import Call
 from inkle.runtime.device import Buffer
@@ -89,21 +92,65 @@ def table(limit: int = 40) -> str:
 
 
 def explain(executable: Executable) -> None:
-    """With INKLE_EXPLAIN=1 print each kernel: lines, loop nest, schedule, flops and bytes."""
+    """With INKLE_EXPLAIN=1 print each kernel: lines, what it stores and why, how, loop nest."""
     if config.get("INKLE_EXPLAIN"):
+        found = neighbours(executable.plan)
         for number, step in enumerate(executable.steps):
-            print(describe(number, step), file=sys.stderr)
+            print(describe(number, step, found.get(number, ALONE)), file=sys.stderr)
 
 
-def describe(number: int, step: Step) -> str:
+class Neighbours(NamedTuple):
+    """What a kernel has to do with others of its plan.
+
+    Attributes:
+        joins: whether it runs side by side with the kernel before.
+        readers: for each array that it writes, the numbers of the kernels that read it.
+    """
+
+    joins: bool
+    readers: Sequence[Sequence[int]]
+
+
+ALONE = Neighbours(False, ())
+
+
+def neighbours(plan: Plan) -> dict[int, Neighbours]:
+    """Return them for each kernel outside of loops over time; a loop reads as its first kernel."""
+    found: dict[int, Neighbours] = {}
+    readers: dict[int, list[int]] = {}  # of what was last written into each memory
+    number = 0
+    for each in plan.launches:
+        for place in each.memory:
+            readers.get(place, []).append(number)
+        if isinstance(each, Launch):
+            written = each.memory[: len(each.why)]
+            readers |= {place: [] for place in written}
+            found[number] = Neighbours(each.joins, [readers[place] for place in written])
+        number += sum(1 for _ in kernel_calls([each]))
+    return found
+
+
+def describe(number: int, step: Step, found: Neighbours = ALONE) -> str:
     """Return one kernel as text for people."""
     compiled = step.compiled
     work = count_work(compiled.work)
     often = f", {step.times} times" if step.times > 1 else ""
-    head = f"kernel {number}{often}: {', '.join(step.lines) or 'no line known'} ({compiled.name})"
-    facts = (
+    lines = [
+        f"kernel {number}{often}: {', '.join(step.lines) or 'no line known'} ({compiled.name})"
+    ]
+    if found.joins:
+        lines.append("side by side with the kernel before, in one launch")
+    for why, readers in zip_longest(step.why, found.readers, fillvalue=()):
+        lines.append(f"stores {why}{_read_by([*dict.fromkeys(readers)])}")
+    lines.append(
         f"work: {work.flops / 1e6:.3f} MFLOP, {work.bytes / 1e6:.3f} MB in {compiled.chunks} "
         f"chunks; this machine needs at least {1e6 * peaks().seconds(work):.1f} µs"
     )
-    plan = "; ".join(compiled.kernel.schedule) or "no transform"
-    return f"{head}\n{facts}\nschedule: {plan}\n{pseudo_code(compiled.kernel)}\n"
+    lines.append(f"schedule: {'; '.join(compiled.kernel.schedule) or 'no transform'}")
+    return "\n".join([*lines, pseudo_code(compiled.kernel), ""])
+
+
+def _read_by(kernels: Sequence[int]) -> str:
+    if len(kernels) > 1:
+        return f"; kernels {', '.join(map(str, kernels))} read it"
+    return f"; kernel {kernels[0]} reads it" if kernels else ""

@@ -51,6 +51,7 @@ class Launch:
         lines: of the user's program.
         values: of the kernel's VARIABLEs, with their names, sorted.
         joins: whether it runs side by side with the launch before it.
+        why: for each array that it writes, by slot, what that is and why it is stored, for people.
     """
 
     kernel: Kernel
@@ -58,6 +59,7 @@ class Launch:
     lines: tuple[str, ...] = ()
     values: tuple[tuple[str, int], ...] = ()
     joins: bool = False
+    why: tuple[str, ...] = ()
 
     def at(self, memory: Sequence[int] | Mapping[int, int]) -> Launch:
         """Return the same where place m of the memory around has become `memory[m]`."""

@@ -46,6 +46,11 @@ class Reason:
     stores: tuple[str, ...]
     reasons: tuple[str, ...]
 
+    def sentences(self) -> tuple[str, ...]:
+        """Return both as text."""
+        pairs = zip(self.stores, self.reasons, strict=True)
+        return tuple([f"{what}: {why}" for what, why in pairs])
+
 
 @dataclass(frozen=True, slots=True)
 class Built:
@@ -67,7 +72,8 @@ class Built:
 
     def launch(self, memory: Sequence[int]) -> Launch:
         """Return the launch, given where `used` is."""
-        return Launch(self.kernel, tuple(memory), self.lines, self.values)
+        why = self.reason.sentences()
+        return Launch(self.kernel, tuple(memory), self.lines, self.values, why=why)
 
 
 @dataclass(frozen=True, slots=True)

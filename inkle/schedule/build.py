@@ -42,6 +42,7 @@ class Builder:
 
     def __init__(self, nests: Sequence[Nest], storage: dict[Node, Storage]) -> None:
         self._storage = storage
+        self._nests = nests
         self._demands = post_order(nests)
         arrangement = Arranger(nests, self._demands).run()
         self._arrangement = arrangement
@@ -63,6 +64,12 @@ class Builder:
             self._values[demand] = self._value(demand)
         kernel = Kernel(tuple([self._store(store) for store in stores]), ())
         return replace(kernel, order=tuple(kernel.ranges()))
+
+    def reasons(self) -> list[tuple[Store, str]]:
+        """Return what is stored and why, in the order of slots."""
+        reasons = {id(store): nest.reason for nest in self._nests for store in nest.stores}
+        stores = sorted(self._stores, key=self._first_use)
+        return [(store, store.reason or reasons[id(store)]) for store in stores]
 
     def nodes(self) -> list[Node]:
         """Return the tensor-form nodes that the kernel computes, sources first."""

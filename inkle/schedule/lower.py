@@ -64,7 +64,7 @@ class Planner:
         self.nests: list[Nest] = []
         self.homes: dict[Node, list[Nest]] = {}
         self.storage: dict[Node, Storage] = {}
-        self.forced: dict[Node, str] = dict.fromkeys(outputs, "output")
+        self.forced: dict[Node, str] = dict.fromkeys(outputs, "it is a result")
         self.placer = Placer(facts, self.order, self.outputs)
         self.layouts = layouts_of(self.order, self.placer.contractions, self.placer.varying)
         self.loops = scans.loops_of(self.order)
@@ -77,9 +77,9 @@ class Planner:
             if node.op is forms.CONTIGUOUS:
                 node = stored_as(node)
                 if node.op not in LEAVES:
-                    self.forced.setdefault(node, "contiguous")
+                    self.forced.setdefault(node, "contiguous() or a long reduction asks for it")
             elif node.op in SPECIAL:
-                self.forced.setdefault(node, f"{node.op.name} writes memory")
+                self.forced.setdefault(node, f"a {node.op.name} writes memory")
             if node.op is forms.SCAN:
                 for source in node.src[node.arg[0].carried :]:
                     self.forced.setdefault(stored_as(source), "read by a loop over time")
@@ -177,7 +177,8 @@ class Planner:
                 tapped = Demand(node, nest, node.shape, nest.index, ())
             tapped.layout = layout
             self.expand(tapped)
-            tapped.nest.stores.append(Store(node, tapped.position, Link((), tapped)))
+            where = tapped.position, Link((), tapped)
+            tapped.nest.stores.append(Store(node, *where, reason=reason))
             self.homes[node] = [tapped.nest]
         for demand in demands:
             demand.is_loaded = True

@@ -186,7 +186,8 @@ class Demand:
 class Store:
     """One write of a nest: `link` goes to element `at` of the storage of `node`, where `gate`.
 
-    With `combine`, the value is combined with what is there, once per point of `loops`.
+    With `combine`, the value is combined with what is there, once per point of `loops`. `reason`
+    says why, where that is another one than that of the nest.
     """
 
     node: Node
@@ -195,6 +196,7 @@ class Store:
     gate: Gate = ()
     combine: Op | None = None
     loops: tuple[Node, ...] = ()
+    reason: str = ""
 
 
 @dataclass(eq=False, slots=True)

@@ -77,7 +77,7 @@ class Placer:
         if not node.dtype.bits:  # index arithmetic cannot be stored, and need not be
             return None
         if len(demands) > MAX_PLACES:
-            return f"wanted in {len(demands)} places"
+            return f"{len(demands)} places want it"
         if node.op is forms.REDUCE:
             return self._why_store_reduce(node, demands)
         if node.op is forms.PREFIX:
@@ -93,7 +93,7 @@ class Placer:
         if self.is_contraction(node) and all(d.is_in_contraction() for d in demands):
             return None  # storing the products is what a contraction is there to avoid
         if node in self._carried and not (len(demands) == 1 and self.is_epilogue(demands[0])):
-            return "the contraction below it would be stored instead"
+            return "else the contraction that ends in it would be stored, which is no smaller"
         points = sum([demand.points() for demand in demands])
         if len(demands) == 1:
             demand = demands[0]
@@ -103,16 +103,17 @@ class Placer:
         if multiplied and work.flops >= 1.0:
             times = sum([d.points() for d in multiplied]) / size
             if times >= 1.5 and times * size * work.flops * self._facts.flop > self._facts.launch:
-                return f"operand of a contraction that would compute it {times:.0f} times"
+                return f"as an operand of a contraction it would be computed {times:.0f} times"
         if node.op is forms.CAT and multiplied and len(node.src) > 2:
-            return "pieces of an operand of a contraction"
+            return "it is an operand of a contraction, made of pieces"
         inline = sum([self._cost_here(demand, work, size) for demand in demands])
         if len({demand.nest for demand in demands}) == 1:
             inline *= IN_ONE_NEST
         store = self._cost_of_storing(node, demands, work)
         if inline <= store:
             return None
-        return f"computing it {points / size:.1f} times per element costs more than storing it"
+        often = f"{points / size:.1f} times per element"
+        return f"it is wanted {often}, and costs more than to be read again"
 
     def _cost_here(self, demand: Demand, work: Work, size: int) -> float:
         points = demand.points()
@@ -141,9 +142,9 @@ class Placer:
         """A single use is free, unless the nest has grown too large."""
         nest = demand.nest
         if nest.size > MAX_DEMANDS and (node.op.is_elementwise or node.op is forms.GATHER):
-            return f"the kernel that uses it has {nest.size} values"
+            return f"the kernel that uses it is large already, with {nest.size} values"
         if len(nest.loaded) >= MAX_MEMORIES and len(work.leaves) > 1:
-            return f"the kernel that uses it reads {len(nest.loaded)} arrays"
+            return f"the kernel that uses it reads {len(nest.loaded)} arrays already"
         return None
 
     # --- reductions -------------------------------------------------------------------------------
@@ -154,8 +155,12 @@ class Placer:
             return None  # joins the reduction around it
         if self.is_contraction(node):
             if len(demands) > 1:
-                return f"a contraction wanted in {len(demands)} places"
-            return None if self.is_epilogue(demands[0]) else "a contraction inside other loops"
+                return f"{len(demands)} places want the result of this contraction"
+            return (
+                None
+                if self.is_epilogue(demands[0])
+                else "a contraction is computed once, not inside the loops of what uses it"
+            )
         for demand in demands:
             reason = self.why_not_here(demand)
             if reason:
@@ -175,7 +180,7 @@ class Placer:
             store += self._facts.launch
         if inline <= store:
             return None
-        return f"a reduction wanted {points / size:.1f} times per element"
+        return f"each result of this reduction is wanted {points / size:.1f} times"
 
     def may_join(self, demands: Sequence[Demand]) -> bool:
         """Whether a reduction joins the one around it, nothing but movement being between them.
@@ -225,7 +230,7 @@ class Placer:
         if nest.contraction is not None:
             return "it would be a second reduction in the kernel of a contraction"
         if len(nest.reductions) >= MAX_REDUCTIONS:
-            return f"the kernel that uses it has {len(nest.reductions)} reductions"
+            return f"the kernel that uses it has {len(nest.reductions)} reductions already"
         if not nest.reductions and any(store.node in self._carried for store in nest.stores):
             return "it would keep a contraction out of its kernel"
         loops, outputs = demand.depends_on, frozenset(nest.loops)

@@ -87,11 +87,14 @@ def _built(group: Sequence[Nest], planner: Planner, facts: Facts) -> Built | Bui
     if loop is not None:
         lines = tuple(dict.fromkeys([node.origin for node in loop.results if node.origin]))
         repeat, used = repeated(loop, planner.storage, lambda step: schedule(step, facts=facts))
-        return BuiltLoop(repeat, tuple(used), lines, _reason(group))
+        names = tuple(map(_name, loop.results))
+        reason = Reason(names, ("a loop over time writes it",) * len(names))
+        return BuiltLoop(repeat, tuple(used), lines, reason)
     builder = Builder(group, planner.storage)
     kernel = builder.run()
     spec.verify(kernel, "schedule")
-    return Built(kernel, tuple(builder.memory), _lines(builder, planner), _reason(group))
+    reason = _reason(builder, planner.storage)
+    return Built(kernel, tuple(builder.memory), _lines(builder, planner), reason)
 
 
 def _in_blocks(
@@ -111,11 +114,11 @@ def _in_blocks(
     return out
 
 
-def _reason(group: Sequence[Nest]) -> Reason:
-    return Reason(
-        tuple([_name(store.node) for nest in group for store in nest.stores]),
-        tuple([nest.reason for nest in group]),
-    )
+def _reason(builder: Builder, storage: Mapping[Node, Storage]) -> Reason:
+    """Return why each array that a kernel writes is written, in the order of its slots."""
+    found = {storage[store.node]: (store, reason) for store, reason in builder.reasons()}
+    names = tuple([_name(store.node) for store, _ in found.values()])
+    return Reason(names, tuple([reason for _, reason in found.values()]))
 
 
 def _lines(builder: Builder, planner: Planner) -> tuple[str, ...]:
@@ -126,4 +129,5 @@ def _lines(builder: Builder, planner: Planner) -> tuple[str, ...]:
 
 def _name(node: Node) -> str:
     op = node.arg[0] if node.op is forms.REDUCE else node.op
-    return f"{op.name} {node.shape}"
+    line = f" of {node.origin}" if node.origin else ""
+    return f"{op.name} {node.shape}{line}"

@@ -31,7 +31,9 @@ def prepare(outputs: Sequence[Node], facts: Facts) -> list[Node]:
         if node in done:
             continue
         src = tuple([_source(node, source, masks, done) for source in node.src])
-        done[node] = _rewritten(rebuild(node, src), facts)
+        done[node] = new = _rewritten(rebuild(node, src), facts)
+        if new.origin is None:
+            new.origin = node.origin
         relu = masks.get(node)
         if relu is not None and relu not in done:
             done[relu] = rebuild(relu, tuple([done.get(s, s) for s in relu.src]))

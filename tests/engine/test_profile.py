@@ -35,6 +35,20 @@ def known_peaks(monkeypatch, request):
         monkeypatch.setattr(profile, "peaks", lambda: Peaks(1e11, ((1 << 30, 1e10),)))
 
 
+@pytest.fixture
+def plans(monkeypatch):
+    """The plan of everything that runs."""
+    seen = []
+    run = profile.run
+
+    def watch(executable, inputs):
+        seen.append(executable.plan)
+        return run(executable, inputs)
+
+    monkeypatch.setattr(profile, "run", watch)
+    return seen
+
+
 def random(*shape):
     return Tensor(np.random.default_rng(0).normal(size=shape).astype(np.float32)).realize()
 
@@ -239,3 +253,52 @@ def test_dump_that_cannot_be_written_is_one_error(tmp_path):
         pytest.raises(DataError, match=r"INKLE_DUMP=.*file: cannot write k[0-9a-f]+: File exists"),
     ):
         (random(3) * 2.7182 - 1.4142).realize()
+
+
+# --- why there is more than one kernel ------------------------------------------------------------
+
+
+def test_each_array_has_a_line_a_reason_and_readers(plans):
+    x, w = random(37, 41), random(41, 43)
+
+    y = ((x @ w).relu() @ random(43, 5)).numpy()
+
+    assert y.shape == (37, 5)
+    (plan,) = plans
+    found = profile.neighbours(plan)
+    assert {n: each.readers for n, each in found.items()} == {0: [[1]], 1: [[]]}
+    first, second = (launch.why for launch in plan.launches)
+    assert len(first) == len(second) == 1
+    assert re.fullmatch(
+        r"where \(37, 43\) of test_profile.py:\d+: else the contraction .*", first[0]
+    )
+    assert second[0].endswith(": it is a result")
+
+
+def test_readers_are_those_of_the_last_writer(plans):
+    """Two updates of one array, in place: the second kernel reads nothing of the third."""
+    x = random(6, 7)
+    y = x * 2
+    y[0] = 1.0
+    a = y.sum()
+    y[1] = 2.0
+
+    a.realize(y)
+
+    found = profile.neighbours(plans[-1])
+    total = sum(len(each.readers) for each in found.values())
+    assert total == sum(len(launch.why) for launch in plans[-1].launches)
+    for number, each in found.items():
+        assert all(reader > number for readers in each.readers for reader in readers)
+
+
+def test_kernels_side_by_side_say_so(plans, capsys):
+    x, y = random(3, 5), random(700, 2)
+
+    with Context(INKLE_EXPLAIN=True):
+        (x * 3.5).realize(y.exp())
+
+    (plan,) = plans
+    assert [each.joins for each in profile.neighbours(plan).values()] == [False, True]
+    text = capsys.readouterr().err
+    assert text.count("side by side with the kernel before, in one launch") == 1
