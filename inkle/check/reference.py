@@ -18,6 +18,7 @@ from inkle.ir import forms, ops
 from inkle.ir.dtype import index
 from inkle.ir.node import Node, toposort
 from inkle.ir.op import Op
+from inkle.ir.scan import step_of
 
 
 def evaluate(nodes: Sequence[Node], leaves: Mapping[Node, Array]) -> list[Array]:
@@ -141,7 +142,7 @@ def _update(node: Node, base: Array, values: Array) -> Array:
 
 def _scan(node: Node, *sources: Array) -> Array:
     recurrence, result, rows = node.arg
-    inner = [*recurrence.following, *([result] if isinstance(result, Node) else [])]
+    inner = step_of(node)
     params = {each.arg[0]: each for each in toposort(inner) if each.op is forms.PARAM}
     count, sliced, steps = recurrence.carried, recurrence.sliced, recurrence.steps
     carried = list(sources[:count])

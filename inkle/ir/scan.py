@@ -81,6 +81,12 @@ def stack(src: Sequence[Node], recurrence: Recurrence, node: Node) -> Node:
     return intern(forms.SCAN, node.dtype, tuple(src), arg, (recurrence.steps, *node.shape))
 
 
+def step_of(node: Node) -> list[Node]:
+    """Return the graph of one step of a SCAN: what is carried on, then what is stacked, if any."""
+    recurrence, result, _ = node.arg
+    return [*recurrence.following, *([result] if isinstance(result, Node) else [])]
+
+
 def history(src: Sequence[Node], recurrence: Recurrence, number: int) -> Node:
     """Return all values of carried `number`, in steps + 1 rows."""
     return carry(src, recurrence, number, recurrence.steps + 1)

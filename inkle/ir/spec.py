@@ -139,8 +139,7 @@ def check_tensor(roots: Sequence[Node]) -> None:
 
 def _check_step(node: Node) -> None:
     """Check the graph of one step of a SCAN, and that its arguments are the sources."""
-    recurrence, result, _ = node.arg
-    inner = [*recurrence.following, *([result] if isinstance(result, Node) else [])]
+    recurrence, inner = node.arg[0], scan.step_of(node)
     check_tensor(inner)
     for each in toposort(inner):
         _require(each.op is not forms.BUFFER, "a step is a graph over PARAM leaves", each)

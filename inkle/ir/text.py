@@ -27,7 +27,7 @@ from inkle.ir.loop import Axis, Kernel
 from inkle.ir.node import Node, Shape, intern, toposort
 from inkle.ir.op import Op
 from inkle.ir.pseudo import expression, pseudo_code
-from inkle.ir.scan import Recurrence
+from inkle.ir.scan import Recurrence, step_of
 from inkle.ir.tensor import reserve_buffers
 
 __all__ = ["expression", "from_text", "pseudo_code", "to_text"]
@@ -60,9 +60,7 @@ def _write_nodes(roots: Sequence[Node], number: dict[Node, int], lines: list[str
         if node in number:
             continue
         if node.op is forms.SCAN:  # the nodes of its step are written before it
-            recurrence, result, _ = node.arg
-            inner = [result] if isinstance(result, Node) else []
-            _write_nodes([*recurrence.following, *inner], number, lines)
+            _write_nodes(step_of(node), number, lines)
         number[node] = len(number)
         shape = f"[{', '.join(map(str, node.shape))}]" if node.shape else ""
         sources = "".join(f" %{number[source]}" for source in node.src)

@@ -17,7 +17,7 @@ from inkle.schedule.lower import Planner
 from inkle.schedule.memory import in_order, place_temporaries
 from inkle.schedule.nest import Nest, Storage, stored_as
 from inkle.schedule.prepare import prepare
-from inkle.schedule.scans import BuiltLoop, one_row_array_each, repeated
+from inkle.schedule.scans import BuiltLoop, one_row_array_each, repeated, without_empty
 from inkle.schedule.siblings import fuse_siblings
 from inkle.schedule.split_contractions import split_contractions
 
@@ -39,7 +39,9 @@ def schedule(outputs: Sequence[Node], *, facts: Facts = FACTS) -> Plan:
 
 def explain(outputs: Sequence[Node], *, facts: Facts = FACTS) -> tuple[Plan, list[Reason]]:
     """Return the plan of `outputs`, and for each launch why it is one of its own."""
-    graph = fold_reductions(outputs)
+    graph = without_empty(outputs)
+    spec.verify(graph, "without_empty")
+    graph = fold_reductions(graph)
     spec.verify(graph, "fold_reductions")
     graph = prepare(graph, facts)
     spec.verify(graph, "prepare")

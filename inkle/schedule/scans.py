@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from inkle.ir import forms, scan, tensor
 from inkle.ir.dtype import index
 from inkle.ir.loop import Kernel, load, range_, store
-from inkle.ir.node import Node, const, rebuild, toposort
+from inkle.ir.node import Node, const, rebuild, substitute, toposort
 from inkle.ir.plan import Launch, Memory, Place, Plan, Repeat, Role
 from inkle.ir.scan import RING, Recurrence
 from inkle.ir.tensor import param
@@ -69,6 +69,48 @@ class BuiltLoop:
     def launch(self, memory: Sequence[int]) -> Repeat:
         """Return the loop, given where `used` is."""
         return self.repeat.at(memory)
+
+
+def without_empty(outputs: Sequence[Node]) -> list[Node]:
+    """Return `outputs` with loops that neither carry nor read nor make arrays without elements.
+
+    Before: SCAN(a, empty; step)      After: SCAN(a; step with zeros of no element in its place)
+    """
+    done: dict[Node, Node] = {}
+    for node in toposort(outputs):
+        new = rebuild(node, tuple([done[source] for source in node.src]))
+        done[node] = _without_empty(new) if node.op is forms.SCAN else new
+    return [done[node] for node in outputs]
+
+
+def _without_empty(node: Node) -> Node:
+    recurrence, result, rows = node.arg
+    if 0 in node.shape:
+        return tensor.full(0, node.dtype, node.shape)
+    kept = [slot for slot, source in enumerate(node.src) if 0 not in source.shape]
+    if len(kept) == len(node.src):
+        return node
+    names = {}
+    for slot, source in enumerate(node.src):
+        shape = recurrence.shape_in_step(slot, source)
+        old = param(slot, source.dtype, shape)
+        is_empty = slot not in kept
+        names[old] = (
+            tensor.full(0, source.dtype, shape)
+            if is_empty
+            else param(kept.index(slot), source.dtype, shape)
+        )
+    done = substitute(scan.step_of(node), names)
+    count = recurrence.carried
+    step = replace(
+        recurrence,
+        following=tuple([done[recurrence.following[slot]] for slot in kept if slot < count]),
+        sliced=sum(count <= slot < count + recurrence.sliced for slot in kept),
+    )
+    src = [node.src[slot] for slot in kept]
+    if isinstance(result, Node):
+        return scan.stack(src, step, done[result])
+    return scan.carry(src, step, kept.index(result), rows)
 
 
 def one_row_array_each(outputs: Sequence[Node]) -> list[Node]:

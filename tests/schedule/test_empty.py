@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inkle.ir import ops, tensor
+from inkle.ir import ops, scan, tensor
 from inkle.ir.dtype import float32, int32
 from inkle.ir.node import Node
+from inkle.ir.scan import RING, Recurrence
 from tests.schedule.graphs import matmul
 from tests.schedule.running import check
 
@@ -17,6 +18,30 @@ IDS = tensor.param(2, int32, (2, 3))
 NO_IDS = tensor.param(3, int32, (0, 3))
 WIDE = tensor.param(4, float32, (3, 0))
 NO_ROWS = tensor.param(5, float32, (0, 3))
+
+
+def loops() -> dict[str, Node]:
+    """Loops over time in which something has no elements."""
+    s, none = (tensor.param(0, float32, shape) for shape in ((3,), (0, 3)))
+    start = tensor.reshape(tensor.shrink(SOME, 0, 0, 1), (3,))
+    zeros = tensor.reduce(tensor.param(1, float32, (0, 3)), ops.ADD, (0,))
+    row = tensor.param(1, float32, (3,))
+    shared = Recurrence((s + zeros,), 0, 2)
+    two = Recurrence((s + 1.0, tensor.param(1, float32, (0, 3))), 0, 2)
+    alone = Recurrence((none,), 0, 3)
+    rows = Recurrence((s * 2.0 + tensor.pad(tensor.param(1, float32, (0,)), ((1, 2, 0),)),), 1, 2)
+    return {
+        "shared by a loop": scan.history((start, NONE), shared, 0),
+        "computed, and shared by a loop": scan.history((start, NONE * 2.0), shared, 0),
+        "carried beside": scan.history((start, NONE), two, 0),
+        "carried": scan.carry((start, NONE), two, 1, RING),
+        "carried unchanged": scan.history((NONE,), alone, 0),
+        "made in a step": scan.stack(
+            (start, SOME), Recurrence((s + row,), 1, 2), tensor.shrink(row, 0, 1, 1)
+        ),
+        "rows of a loop": scan.history((start, tensor.shrink(SOME, 1, 2, 2)), rows, 0),
+    }
+
 
 GRAPHS: dict[str, Node] = {
     "pointwise": NONE * 2.0 + NONE,
@@ -49,6 +74,7 @@ GRAPHS: dict[str, Node] = {
     "used again": tensor.pad(NONE + 1.0, ((1, 1, 0), (0, 0, 0))) + SOME,
     "arange": tensor.arange(0, int32),
     "mean of nothing": tensor.reduce(NONE, ops.ADD, (0, 1)) / 0.0,
+    **loops(),
 }  # fmt: skip
 
 
