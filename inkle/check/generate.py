@@ -14,14 +14,16 @@ from random import Random
 
 import numpy as np
 
+from inkle.check.loops import Made, Seen, Sight
 from inkle.check.numpy_algebra import Array, to_array
 from inkle.check.patterns import MAKERS, SIZES
 from inkle.check.tolerance import Bounded, bounded_values
+from inkle.check.unroll import rebuilt
 from inkle.errors import InkleError
 from inkle.ir import dtype as dt
-from inkle.ir import forms, tensor
+from inkle.ir import tensor
 from inkle.ir.dtype import DType, Kind
-from inkle.ir.node import Node, Shape, intern, toposort
+from inkle.ir.node import Node, Shape, toposort
 
 MOST_ELEMENTS = 1 << 13  # of one value
 DTYPES = (
@@ -65,15 +67,8 @@ def replaced(root: Node, known: dict[Node, Node]) -> Node:
     for node in toposort((root,)):
         if node not in known:
             src = tuple(known[source] for source in node.src)
-            known[node] = node if src == node.src else _rebuilt(node, src)
+            known[node] = rebuilt(node, src)
     return known[root]
-
-
-def _rebuilt(node: Node, src: tuple[Node, ...]) -> Node:
-    from_constructor = forms.CONTIGUOUS, forms.DETACH
-    if node.op in from_constructor:  # these vanish on some sources
-        return tensor.contiguous(src[0]) if node.op is forms.CONTIGUOUS else tensor.detach(src[0])
-    return intern(node.op, node.dtype, src, node.arg, node.shape)
 
 
 def random_data(random: Random, dtype: DType, shape: Shape) -> Array:
@@ -123,6 +118,8 @@ class Generator:
         self.leaves: dict[Node, Array] = {}
         self.values: dict[Node, Bounded] = {}
         self.pool: list[Node] = []
+        self.loops: list[Made] = []
+        self.depth = 0
 
     def leaf(self, dtype: DType, shape: Shape) -> Node:
         """Return a new PARAM with data."""
@@ -193,6 +190,13 @@ class Generator:
 
     def run(self, size: int) -> Program:
         """Make about `size` nodes that matter."""
+        self.grow(size)
+        outputs = [self.pool[-1]]
+        outputs += [self.pick() for _ in range(self.random.choice((0, 0, 1, 2)))]
+        return program_of(list(dict.fromkeys(outputs)), self.leaves)
+
+    def grow(self, size: int) -> None:
+        """Make about `size` nodes, and at least one leaf."""
         makers, weights = zip(*MAKERS, strict=True)
         self.leaf(self.random.choice(DTYPES), self.random_shape())
         made = 0
@@ -205,9 +209,56 @@ class Generator:
             made += node is not None and self.accept(node)
             if made >= size:
                 break
-        outputs = [self.pool[-1]]
-        outputs += [self.pick() for _ in range(self.random.choice((0, 0, 1, 2)))]
-        return program_of(list(dict.fromkeys(outputs)), self.leaves)
+
+    def step(self, steps: int) -> StepGenerator:
+        """Return the workshop of a step of a new loop."""
+        return StepGenerator(self, steps)
+
+
+class StepGenerator(Generator):
+    """Makes the step of a loop over time; its data are what the first step sees."""
+
+    def __init__(self, outside: Generator, steps: int) -> None:
+        super().__init__(0)
+        self.random = outside.random
+        self.depth = outside.depth + 1
+        self.seen: list[Seen] = []
+        self._outside = outside
+        self._steps = steps
+
+    def leaf(self, dtype: DType, shape: Shape) -> Node:
+        """Return a new leaf: something carried, a row of an array, or shared by all steps."""
+        sight = self.random.choice((Sight.CARRIED, Sight.CARRIED, Sight.ROW, Sight.SHARED))
+        rows = (self._steps,) if sight is Sight.ROW else ()
+        node = self._see(sight, self._outside.of(dtype, (*rows, *shape)))
+        self.accept(node)
+        return node
+
+    def indices(self, shape: Shape, n: int) -> Node:
+        """Return integers, most of which are positions in an axis of length `n`."""
+        sight = self.random.choice((Sight.ROW, Sight.SHARED))
+        rows = (self._steps,) if sight is Sight.ROW else ()
+        return self._see(sight, self._outside.indices((*rows, *shape), n))
+
+    def like(self, node: Node) -> Node:
+        """Return a value of the step with the dtype and shape of `node`, if possible a new one."""
+        same = [each for each in self.pool if (each.dtype, each.shape) == (node.dtype, node.shape)]
+        computed = [each for each in same if each.src]
+        if computed and self.random.random() < 0.8:
+            return self.random.choice(computed)
+        if self.pool and self.random.random() < 0.8:
+            return fitted(self.random, self.random.choice(self.pool).cast(node.dtype), node.shape)
+        return self.random.choice([*same, node])
+
+    def _see(self, sight: Sight, source: Node) -> Node:
+        """Return a new leaf for a value outside."""
+        value = bounded_values([source], self._outside.leaves, self._outside.values)[0]
+        shape = source.shape[1:] if sight is Sight.ROW else source.shape
+        node = tensor.param(len(self.seen), source.dtype, shape)
+        first = Bounded(value.value[0], value.error[0]) if sight is Sight.ROW else value
+        self.leaves[node], self.values[node] = first.value, first
+        self.seen.append(Seen(sight, node, source))
+        return node
 
 
 def random_program(seed: int, size: int = 10) -> Program:

@@ -8,9 +8,9 @@ which makes chains of movement operations of all kinds on the way.
 from __future__ import annotations
 
 from collections.abc import Callable
-from random import Random
 from typing import Protocol
 
+from inkle.check import loops
 from inkle.ir import dtype as dt
 from inkle.ir import ops, tensor
 from inkle.ir.dtype import DType, Kind
@@ -20,10 +20,8 @@ from inkle.ir.op import Op
 SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 33)
 
 
-class Workshop(Protocol):
+class Workshop(loops.Workshop, Protocol):
     """What makers need."""
-
-    random: Random
 
     def pick(self, kinds: frozenset[Kind] | None = None) -> Node:
         """Return a value made so far, of one of these kinds; later ones are likelier."""
@@ -340,5 +338,5 @@ MAKERS: tuple[tuple[Maker, int], ...] = (
     (elementwise, 20), (where, 4), (cast, 5), (reshape, 6), (permute, 5), (expand, 5), (slice_, 6),
     (pad, 5), (flip, 3), (shear, 4), (marker, 2), (cat, 4), (update, 3), (gather, 4), (scatter, 3),
     (reduce, 12), (matmul, 3), (convolution, 3), (softmax, 2), (normalize, 2), (one_hot, 2),
-    (running_sum, 1), (running, 4),
+    (running_sum, 1), (running, 4), (loops.loop, 8),
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from inkle.ir import forms, ops
 from inkle.ir.dtype import DType
 from inkle.ir.node import Node, toposort
 from inkle.ir.op import Op
+from inkle.ir.scan import step_of
 
 _METHODS = {ops.AND: "and_", ops.OR: "or_", ops.NOT: "not_"}
 _CALLS = {
@@ -24,8 +26,9 @@ from math import inf, nan
 import numpy as np
 
 from inkle.check.fuzz import Program, failure
-from inkle.ir import dtype as dt, ops, tensor
+from inkle.ir import dtype as dt, ops, scan, tensor
 from inkle.ir.node import const
+from inkle.ir.scan import Recurrence
 """
 
 
@@ -39,9 +42,7 @@ def to_python(program: Program, executor: str) -> str:
     module, _, function = executor.partition(":")
     names: dict[Node, str] = {}
     lines = [HEAD + f"from {module} import {function} as execute\n"]
-    for node in toposort(program.outputs):
-        names[node] = f"x{len(names)}"
-        lines.append(f"{names[node]} = {_construct(node, [names[s] for s in node.src])}")
+    _add_nodes(program.outputs, names, lines)
     lines.append("leaves = {")
     for node, array in program.leaves.items():
         lines.append(f"    {names[node]}: {_array(array)},")
@@ -49,6 +50,35 @@ def to_python(program: Program, executor: str) -> str:
     outputs = ", ".join(names[node] for node in program.outputs)
     lines.append(f"print(failure(Program(({outputs},), leaves), execute))")
     return "\n".join(lines) + "\n"
+
+
+def _add_nodes(roots: Sequence[Node], names: dict[Node, str], lines: list[str]) -> None:
+    """Append a line for every node below `roots` that has no name yet, and give it one."""
+    for node in toposort(roots):
+        if node in names:
+            continue
+        if node.op is forms.SCAN:
+            _add_nodes(step_of(node), names, lines)
+            call = _loop(node, names)
+        else:
+            call = _construct(node, [names[source] for source in node.src])
+        names[node] = f"x{len(names)}"
+        lines.append(f"{names[node]} = {call}")
+
+
+def _loop(node: Node, names: dict[Node, str]) -> str:
+    """Return the call that makes a SCAN."""
+    recurrence, result, rows = node.arg
+    following = _list([names[each] for each in recurrence.following])
+    rest = f"{recurrence.sliced}, {recurrence.steps}, {recurrence.is_reversed}"
+    step = f"{_list([names[source] for source in node.src])}, Recurrence({following}, {rest})"
+    if isinstance(result, Node):
+        return f"scan.stack({step}, {names[result]})"
+    return f"scan.carry({step}, {result}, {rows})"
+
+
+def _list(parts: Sequence[str]) -> str:
+    return f"({', '.join(parts)}{',' * (len(parts) == 1)})"
 
 
 def _construct(node: Node, src: list[str]) -> str:

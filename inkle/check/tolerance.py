@@ -17,9 +17,10 @@ import numpy as np
 
 from inkle.check.numpy_algebra import Array, apply, numpy_dtype
 from inkle.check.reference import evaluate
+from inkle.check.unroll import unrolled
 from inkle.ir import forms, ops, tensor
 from inkle.ir.dtype import DType, float64
-from inkle.ir.node import Node, intern, toposort
+from inkle.ir.node import Node, intern, rebuild, toposort
 
 TRANSCENDENTAL_ULPS = 8  # each side may be off by half of that
 EXACT = frozenset(
@@ -66,6 +67,8 @@ def _step(node: Node, leaves: Mapping[Node, Array], sources: list[Bounded]) -> B
     if node in leaves or not node.src:
         value = evaluate([node], leaves)[0]
         return Bounded(value, np.zeros(value.shape))
+    if node.op is forms.SCAN:
+        return _loop(node, sources)
     value = _value(node, [source.value for source in sources])
     if not node.dtype.is_float:
         # Discrete values from inexact ones may differ by anything: the generator avoids that.
@@ -78,6 +81,13 @@ def _step(node: Node, leaves: Mapping[Node, Array], sources: list[Bounded]) -> B
     if node.op is forms.PREFIX:
         return Bounded(value, _running_error(node, sources[0]))
     return Bounded(value, _moved_error(node, sources))
+
+
+def _loop(node: Node, sources: list[Bounded]) -> Bounded:
+    """Evaluate a loop over time step by step: errors grow from one to the next."""
+    leaves = _stand_ins(node.src)
+    again = unrolled([rebuild(node, tuple(leaves))])
+    return bounded_values(again, {}, dict(zip(leaves, sources, strict=True)))[0]
 
 
 def _value(node: Node, sources: Sequence[Array]) -> Array:

@@ -15,7 +15,7 @@ from inkle.engine import pipeline, realize, storage
 from inkle.ir import spec
 from inkle.ir.dtype import bfloat16
 from inkle.ir.node import substitute
-from inkle.ir.plan import Plan
+from inkle.ir.plan import Launch, Plan, Repeat, kernel_calls
 from inkle.kernel.machine import Machine
 from inkle.runtime.cpu.buffer import Buffer
 from inkle.schedule import schedule
@@ -59,14 +59,16 @@ def _leaf(dtype, array):
 
 
 def _lowered(plan: Plan, machine: Machine) -> Plan:
-    launches = [
-        replace(launch, kernel=pipeline.lower(launch.kernel, machine)) for launch in plan.launches
-    ]
-    return replace(plan, launches=tuple(launches))
+    def lower(each: Launch | Repeat) -> Launch | Repeat:
+        if isinstance(each, Repeat):
+            return replace(each, launches=tuple(map(lower, each.launches)))
+        return replace(each, kernel=pipeline.lower(each.kernel, machine))
+
+    return replace(plan, launches=tuple(map(lower, plan.launches)))
 
 
 def _interpret(plan, outputs, leaves):
-    for launch in plan.launches:
+    for launch, _ in kernel_calls(plan.launches):
         spec.check_loop(launch.kernel)
     slots = {int(node.arg[0]): array for node, array in leaves.items()}
     arrays = [slots.get(i) for i in range(max(slots, default=-1) + 1)]
