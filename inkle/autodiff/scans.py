@@ -39,7 +39,7 @@ def adjoints(results: Mapping[Node, Node], gradient: Gradient) -> list[Node | No
     first = next(iter(results))
     src, forward = first.src, first.arg[0]
     step = _Step(src, forward, results)
-    floats = [i for i in range(forward.carried) if src[i].dtype.is_float]
+    floats = _carried_back(forward, results)
     found = step.pull_back(floats, gradient)
     following = [step.total_before(i, found.pop(i, None)) for i in floats]
     factors = {slot: step.factors(part) for slot, part in found.items()}
@@ -64,6 +64,35 @@ def adjoints(results: Mapping[Node, Node], gradient: Gradient) -> list[Node | No
         elif slot not in summed:
             out[slot] = loop.at_every_step(part)
     return out
+
+
+def _carried_back(forward: Recurrence, results: Mapping[Node, Node]) -> list[int]:
+    """Return the slots of what is carried that some result depends on.
+
+    All others have no gradient, which is not a gradient of zeros: times infinity that is NaN.
+    """
+    wanted = [node.arg[1] for node in results]
+    found = {each for each in wanted if isinstance(each, int)}
+    roots = [each for each in wanted if isinstance(each, Node)]
+    while True:
+        above = _float_nodes([*roots, *[forward.following[i] for i in found]])
+        slots = {n.arg[0] for n in above if n.op is forms.PARAM and n.arg[0] < forward.carried}
+        if slots <= found:
+            return sorted(found)
+        found |= slots
+
+
+def _float_nodes(roots: Sequence[Node]) -> set[Node]:
+    """Return the nodes that gradients of `roots` flow to."""
+    stack = [root for root in roots if root.dtype.is_float]
+    seen = set(stack)
+    while stack:
+        node = stack.pop()
+        if node.op is not forms.DETACH:
+            new = [each for each in node.src if each.dtype.is_float and each not in seen]
+            stack += new
+            seen.update(new)
+    return seen
 
 
 class _Step:
