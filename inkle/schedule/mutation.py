@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from inkle.ir import forms
 from inkle.ir.node import Node
+from inkle.schedule.cost import size_of
 from inkle.schedule.movement import flatten, merges, reindex, sliced
 from inkle.schedule.nest import Demand, Nest, Store, stored_as
 
@@ -73,7 +74,9 @@ def _initialise(plan: Planner, node: Node, writer: Nest) -> None:
     writer.before.add(nest)
     store = nest.stores[0]
     gate, target = store.link
-    if isinstance(target, Demand) and not gate and target.row_major() == store.at:
+    if not isinstance(target, Demand) or gate or size_of(target.node) != size_of(node):
+        return  # the base is no stored array, or the beginning of a larger one
+    if target.row_major() == store.at:
         target.update = node
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from inkle.ir import forms, ops, tensor
+from inkle.ir import forms, ops, scan, tensor
 from inkle.ir.dtype import float32, int32
 from inkle.ir.node import Node
 from inkle.ir.plan import Plan, Role
+from inkle.ir.scan import RING, Recurrence
 from inkle.schedule import schedule
 from tests.schedule.networks import Leaves
 from tests.schedule.running import check
@@ -87,6 +88,25 @@ def test_an_update_of_a_computed_base_is_computed_in_place() -> None:
 
     assert len(plan.launches) == 2
     assert temporaries(plan) == 0
+
+
+def test_the_beginning_of_a_larger_array_is_copied() -> None:
+    """Its memory is too small for the whole of the array, which would be computed into it."""
+    leaves = Leaves()
+    x, row = leaves.new(5, 4), leaves.new(1, 4)
+    base = tensor.shrink(tensor.contiguous(x * 2.0), 0, 0, 3)
+    updated = tensor.update(base, row, ((0, 1, 1), (0, 4, 1)))
+
+    check([updated], small(x, row))
+
+
+def test_the_first_row_of_a_loop_over_time_is_copied() -> None:
+    s = tensor.param(0, float32, (4,))
+    ring = scan.carry((s,), Recurrence((s * 2.0,), 0, 2), 0, RING)
+    last = scan.last_of(ring.arg[0], ring)
+    value = tensor.param(1, float32, (1,))
+
+    check([tensor.update(last, value, ((1, 2, 1),))], small(s, value))
 
 
 def test_scatter_into_zeros_fills_once() -> None:
