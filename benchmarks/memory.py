@@ -64,6 +64,24 @@ def attention_inkle() -> Job:
     return lambda: run(q, k, v).realize()
 
 
+def attention_training_inkle() -> Job:
+    """Return causal attention and its gradients."""
+    import inkle
+    from inkle import Tensor
+
+    def loss(q: Any, k: Any, v: Any) -> Any:
+        return q.scaled_dot_product_attention(k, v, is_causal=True).square().sum()
+
+    inputs = [Tensor(each) for each in attention_inputs()]
+    step = inkle.jit(inkle.value_and_grad(loss, (0, 1, 2)))
+
+    def run() -> Any:
+        value, gradients = step(*inputs)
+        return value.item(), [each.realize() for each in gradients]
+
+    return run
+
+
 def attention_inputs() -> list[Any]:
     """Return queries, keys and values of 8 heads, 4,096 places, 64 numbers each."""
     random = np.random.default_rng(0)
@@ -164,6 +182,20 @@ def attention_torch() -> Job:
     return lambda: torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
 
 
+def attention_training_torch() -> Job:
+    """Return causal attention and its gradients."""
+    import torch
+
+    inputs = [torch.from_numpy(each).requires_grad_() for each in attention_inputs()]
+
+    def run() -> Any:
+        mixed = torch.nn.functional.scaled_dot_product_attention(*inputs, is_causal=True)
+        loss = mixed.square().sum()
+        return loss.item(), torch.autograd.grad(loss, inputs)
+
+    return run
+
+
 JOBS: dict[str, Callable[[], Job]] = {
     "ResNet-18, 16 images, inkle": resnet18_inkle,
     "ResNet-18, 16 images, torch": resnet18_torch,
@@ -171,6 +203,8 @@ JOBS: dict[str, Callable[[], Job]] = {
     "GPT-2, 2x256 words, torch": gpt2_torch,
     "attention 8x4096x64, inkle": attention_inkle,
     "attention 8x4096x64, torch": attention_torch,
+    "attention and back, inkle": attention_training_inkle,
+    "attention and back, torch": attention_training_torch,
 }
 
 

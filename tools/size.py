@@ -50,11 +50,11 @@ class Budget:
 # says why there is more, and has a row for whatever raised them.
 MIDDLE = ("ir", "rewrite", "rules", "autodiff", "schedule", "kernel")
 BUDGETS = (
-    Budget("ir to kernel", MIDDLE, lines=11_880, tokens=136_800),
+    Budget("ir to kernel", MIDDLE, lines=12_240, tokens=140_800),
     Budget(
         "errors to engine, CPU",
         ("errors", "config", *MIDDLE, "render", "runtime", "check", "engine"),
-        lines=18_420,
+        lines=18_770,
     ),
     Budget("tensor and nn", ("tensor", "nn"), lines=7_000),
 )

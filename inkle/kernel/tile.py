@@ -61,8 +61,13 @@ def choose_tile(
     lanes: int,
     machine: Machine,
     stored: frozenset[Node],
+    *,
+    whole: bool = False,
 ) -> Tile:
-    """Return the tile with the most multiply-adds per cycle, waste at the edges included."""
+    """Return the tile with the most multiply-adds per cycle, waste at the edges included.
+
+    With `whole`, tiles must divide what they tile: tails can neither overlap nor be left out.
+    """
     # Not ranges of a reduction around this one: a last tile that overlaps would count twice there.
     free = [
         r
@@ -73,10 +78,10 @@ def choose_tile(
         and length(r) > 1
     ]
     best = Tile((), 1, 0.0)
-    several = [v for v in VECTORS if lane is not None and length(lane) >= lanes * v] or [1]
+    several = [v for v in VECTORS if lane is not None and _fits(lane, lanes * v, whole)] or [1]
     for pair in itertools.combinations(free, 2) if len(free) > 1 else [tuple(free)]:
         uses = _uses(region, pair, lane)
-        for counts in itertools.product(*([u for u in ROWS if u <= length(r)] for r in pair)):
+        for counts in itertools.product(*([u for u in ROWS if _fits(r, u, whole)] for r in pair)):
             rows = prod(counts)
             for vectors in several:
                 if rows * vectors > machine.registers - SPARE:
@@ -89,6 +94,10 @@ def choose_tile(
                     taken = zip(pair, counts, strict=True)
                     best = Tile(tuple((r, u) for r, u in taken if u > 1), vectors, score)
     return best
+
+
+def _fits(r: Node, count: int, whole: bool) -> bool:
+    return length(r) >= count and not (whole and length(r) % count)
 
 
 def _uses(
@@ -153,12 +162,11 @@ def tile_contraction(
         lane = None
     dot = choose_instruction(kernel, region, lane, machine, loops | bounding(kernel))
     lanes = dot[0].shape[1] if dot is not None else _lanes(region, lane, machine)
-    tile = choose_tile(region, lane, lanes, machine, _stored(kernel) - loops - bounding(kernel))
-    outer: list[Node] = []
     overlap = may_overlap(kernel)
+    free = _stored(kernel) - loops - bounding(kernel)
+    tile = choose_tile(region, lane, lanes, machine, free, whole=not overlap)
+    outer: list[Node] = []
     for r, count in tile.rows:
-        if not overlap and length(r) % count:
-            continue
         kernel, _, _ = split(kernel, r, count, Axis.LOOP, Axis.UNROLL, "overlap")
     if lane is not None and lanes > 1:
         exact = lane.src[0].op is forms.CONST and length(lane) % (lanes * tile.vectors) == 0

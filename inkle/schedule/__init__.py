@@ -8,14 +8,15 @@ passes, one module each:
     lower                         indices, gates, placement (`place`, `cost`, `mutation`, `layout`)
     siblings                      kernels over the same loops and data become one
     arrange, fold, build          loops merged, split, ordered; kernels in canonical form
-    blocks                        chains of kernels over rows, with room for a block of them
+    chains, blocks                kernels that pass large arrays on run by blocks of rows, with room
+                                  for one; what comes back to such an array computes it again
     memory                        order of launches, reuse of temporaries
     donate                        outputs that take the place of inputs, if the engine asks for it
     beside                        launches without a wait between them
 """
 
 from inkle.schedule.beside import side_by_side
-from inkle.schedule.blocks import Reason
+from inkle.schedule.built import Reason
 from inkle.schedule.cost import Facts
 from inkle.schedule.donate import donate
 from inkle.schedule.plan import explain, schedule

@@ -6,74 +6,45 @@ row by row. Instead of
     scores[i, j] = ...  for all i, j            for each block of rows i:
     weights[i, j] = ... scores[i, :]      ->        scores, weights, out of these rows, with room
     out[i, :] = ... weights[i, :]                   for the scores and weights of one block
+    dk[j, :] = sum over i ... weights[i, j]         and a part of dk, added to what there is
 
 The kernels stay as they are, but for the rows that they run over: those from `row0` on (and `row1`,
-where one step along the first axis is still too large), arguments of each launch. Nothing here
-knows of attention: any chain of kernels is cut that agrees on what a row is.
+`row2` where one step along the axes outside is still too large), arguments of each launch. Nothing
+here knows of attention: any chain of kernels is cut that agrees on what a row is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from math import prod
 
 from inkle.ir import forms
 from inkle.ir.bounds import bounds
 from inkle.ir.dtype import index
-from inkle.ir.loop import Kernel, extent, number_of, range_
-from inkle.ir.node import Node, const, intern, rebuild, transform
-from inkle.ir.plan import Launch
+from inkle.ir.loop import (
+    Kernel,
+    extent,
+    flat_index,
+    load,
+    number_of,
+    range_,
+    reduce,
+    running_ranges,
+    store,
+)
+from inkle.ir.node import Node, bound_ranges, const, convert_scalar, intern, rebuild, transform
+from inkle.ir.op import Op
 from inkle.ir.tensor import param
-from inkle.rewrite.affine import affine_of
+from inkle.rewrite.affine import Affine, affine_of
+from inkle.schedule.built import Built, Reason
 from inkle.schedule.nest import Storage
 
-FROM_BYTES = 32 << 20  # arrays of a chain that take less together are left alone
-BLOCK_BYTES = 4 << 20  # of a chain: stays in the second or third cache
-LEAST_ROWS = 16  # of a block: products of fewer rows are slow
-LONGEST = 8  # launches of a chain: the longer, the more blocks would have to agree on
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why a launch exists.
-
-    Attributes:
-        stores: for each value it stores, what the value is.
-        reasons: for each, why it was not computed where it is used.
-    """
-
-    stores: tuple[str, ...]
-    reasons: tuple[str, ...]
-
-    def sentences(self) -> tuple[str, ...]:
-        """Return both as text."""
-        pairs = zip(self.stores, self.reasons, strict=True)
-        return tuple([f"{what}: {why}" for what, why in pairs])
-
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """A kernel of the plan in the making.
-
-    Attributes:
-        kernel: its PARAM slot i is `used[i]`.
-        used: memory.
-        lines: of the user's program.
-        reason: why it is a kernel of its own.
-        values: of its VARIABLEs.
-    """
-
-    kernel: Kernel
-    used: tuple[Storage, ...]
-    lines: tuple[str, ...]
-    reason: Reason
-    values: tuple[tuple[str, int], ...] = ()
-
-    def launch(self, memory: Sequence[int]) -> Launch:
-        """Return the launch, given where `used` is."""
-        why = self.reason.sentences()
-        return Launch(self.kernel, tuple(memory), self.lines, self.values, why=why)
+BLOCK_BYTES = 2 << 20  # of a chain: stays in the second cache
+LEAST_ROWS = 64  # of products in a block, if they fit: each block reads all of the other factor
+LARGEST_BYTES = 32 << 20  # of a block of so many rows
+SHARED_BYTES = 16 << 20  # what every block reads or adds to should stay in a cache
+NAMES = ("row0", "row1", "row2", "row3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,181 +55,211 @@ class _Axis:
     sizes: Mapping[Storage, int]
 
 
-def in_blocks(built: Sequence[Built], fixed: Mapping[Storage, int]) -> list[Built]:
-    """Return launches that need less memory between them, where rows allow it."""
-    launches = list(built)
-    while True:
-        found = _largest_chain(launches, fixed)
-        if found is None:
-            return launches
-        start, end, arrays = found
-        cut = _cut(launches[start:end], arrays)
-        if cut is None:
-            return launches
-        launches[start:end] = cut
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A launch of a chain, ready to run over some of the rows.
 
-
-def _largest_chain(
-    launches: Sequence[Built], fixed: Mapping[Storage, int]
-) -> tuple[int, int, list[Storage]] | None:
-    """Return the launches from the first to the last use of the largest array, and its like.
-
-    The like: arrays that live between these launches only.
+    Attributes:
+        built: the launch; what it sums over rows, it adds to memory.
+        row: its range that counts rows.
+        fills: launches before all blocks, which set what is added to.
+        finals: launches after all blocks, which use the sums.
     """
-    first: dict[Storage, int] = {}
-    last: dict[Storage, int] = {}
-    for i, launch in enumerate(launches):
-        for storage in launch.used:
-            if storage not in fixed:
-                first.setdefault(storage, i)
-                last[storage] = i
-    whole = [s for s in first if not any(first[s] <= i <= last[s] and launches[i].values
-                                         for i in range(len(launches)))]  # fmt: skip
-    largest = max(whole, key=_bytes_of, default=None)
-    if largest is None:
-        return None
-    start, end = first[largest], last[largest]
-    while True:  # arrays that reach out of the chain by one launch make it longer
-        arrays = [s for s in whole if start <= first[s] and last[s] <= end]
-        more = [s for s in whole if s not in arrays and start <= first[s] <= end
-                and 8 * _bytes_of(s) >= _bytes_of(largest)]  # fmt: skip
-        if not more:
-            break
-        end = max(last[s] for s in more)
-    if sum(map(_bytes_of, arrays)) < FROM_BYTES or end - start > LONGEST:
-        return None
-    return start, end + 1, arrays
+
+    built: Built
+    row: Node
+    fills: tuple[Built, ...] = ()
+    finals: tuple[Built, ...] = ()
 
 
-def _bytes_of(storage: Storage) -> int:
-    return storage.size * storage.dtype.itemsize
+def in_blocks(chain: Sequence[Built], rooms: Sequence[Storage]) -> list[Built] | None:
+    """Return a chain of launches, block by block; None if its kernels do not agree on rows.
 
-
-def _cut(chain: Sequence[Built], arrays: Sequence[Storage]) -> list[Built] | None:
-    """Return the chain, block by block; None if its kernels do not agree on rows."""
-    written = {s for b in chain for s in _written(b)}
-    if any(s in written and s not in arrays for b in chain for s in _loaded(b)):
-        return None  # one kernel reads what another block may still have to write
-    if any(store.arg is not None for b in chain for store in b.kernel.stores):
+    Args:
+        chain: launches, one after the other.
+        rooms: arrays that only these use; they get room for a block.
+    """
+    if not rooms or any(each.arg is not None for b in chain for each in b.kernel.stores):
         return None  # rows that two blocks share would be added twice
-    blocks: list[tuple[str, list[int]]] = []
-    here, rooms = list(chain), list(arrays)
-    for name in ("row0", "row1"):
-        axis = _rows(here, rooms)
-        if axis is None:
+    agreed = _agreed(chain, rooms)
+    if agreed is None:
+        return None
+    return _blocks(chain, rooms, {storage: storage.size for storage in agreed}, NAMES)
+
+
+def _agreed(chain: Sequence[Built], rooms: Sequence[Storage]) -> list[Storage] | None:
+    """Return the arrays of which a block may touch its own rows only.
+
+    These are the rooms, and what one launch writes and another reads or writes again. None if such
+    an array is read before it is written: a row that two blocks share would be changed twice.
+    """
+    writers: dict[Storage, int] = {}
+    for built in chain:
+        for storage in built.written():
+            writers[storage] = writers.get(storage, 0) + 1
+    agreed = dict.fromkeys(rooms)
+    written: set[Storage] = set()
+    for built in chain:
+        for storage in built.loaded() & writers.keys():
+            if storage not in written or storage in built.written():
+                return None
+            agreed.setdefault(storage)
+        written |= built.written()
+    return list(agreed) + [s for s, n in writers.items() if n > 1 and s not in agreed]
+
+
+def _blocks(
+    chain: Sequence[Built],
+    rooms: Sequence[Storage],
+    spans: Mapping[Storage, int],
+    names: Sequence[str],
+) -> list[Built] | None:
+    """Return the chain by blocks of the outermost axis, and of the next one where that is needed.
+
+    Args:
+        chain: launches.
+        rooms: arrays with room for a block.
+        spans: elements, within the blocks of the axes outside, of each array to agree on.
+        names: of the VARIABLEs left.
+    """
+    axis = _rows(chain, spans) if names else None
+    if axis is None:
+        return None
+    parts = []
+    for built in chain:
+        part = _part(built, axis)
+        if part is None:
             return None
-        total = sum(axis.sizes[s] * s.dtype.itemsize for s in rooms)
-        rows = min(axis.count, max(1, BLOCK_BYTES // total))
-        if rows < LEAST_ROWS:
-            rows = LEAST_ROWS if total * LEAST_ROWS < FROM_BYTES else 1
-        cut = _over_rows(here, rooms, axis, rows, name)
-        if cut is None:
-            return None
-        here, rooms = cut
-        starts = [min(start, axis.count - rows) for start in range(0, axis.count, rows)]
-        blocks.append((name, starts))
-        if rows > 1 or total < BLOCK_BYTES:
-            break
-    names = [name for name, _ in blocks]
-    return [
-        replace(launch, values=tuple(zip(names, values, strict=True)))
-        for values in product(*[starts for _, starts in blocks])
-        for launch in here
-    ]
+        parts.append(part)
+    here, swap = _over_rows(parts, rooms, axis, 1, names[0], 0)
+    is_innermost = _rows(here, {swap.get(s, s): axis.sizes[s] for s in spans}) is None
+    rows = _block_of(parts, axis, rooms, is_innermost=is_innermost)
+    if rows is None:
+        return None
+    is_last = rows > 0
+    adds = any(store.arg is not None for part in parts for store in part.built.kernel.stores)
+    out = [fill for part in parts for fill in part.fills]
+    for count, starts in _pieces(axis.count, max(1, rows), adds=adds):
+        here, swap = _over_rows(parts, rooms, axis, count, names[0], max(starts))
+        if not is_last:
+            inner = {swap.get(s, s): axis.sizes[s] for s in spans}
+            cut = _blocks(here, [swap[s] for s in rooms], inner, names[1:])
+            if cut is None:
+                return None
+            here = cut
+        for start in starts:
+            out += [_at(built, names[0], start) for built in here]
+    return out + [final for part in parts for final in part.finals]
 
 
-def _written(built: Built) -> list[Storage]:
-    return [built.used[int(store.src[0].arg[0])] for store in built.kernel.stores]
+def _block_of(
+    parts: Sequence[_Part], axis: _Axis, rooms: Sequence[Storage], *, is_innermost: bool
+) -> int | None:
+    """Return how many rows make a block: 0 if one is too much already, None if no block will do."""
+    each = sum(axis.sizes[s] * s.dtype.itemsize for s in rooms)
+    shared = _shared_bytes(parts)
+    most = LARGEST_BYTES // each
+    rows = BLOCK_BYTES // each
+    if is_innermost:
+        rows = max(rows, min(LEAST_ROWS, most))
+    elif not rows:
+        return 0
+    if shared > each * rows:  # most of the traffic would be what all blocks read again
+        rows = min(-(-shared // each), most)
+    return rows if 0 < rows < axis.count and shared <= SHARED_BYTES else None
 
 
-def _loaded(built: Built) -> list[Storage]:
-    loads = [n for n in built.kernel.nodes() if n.op is forms.LOAD and n.src[0].op is forms.PARAM]
-    return [built.used[int(load.src[0].arg[0])] for load in loads]
+def _at(built: Built, name: str, start: int) -> Built:
+    """Return the launch with a value of VARIABLE `name`, if its kernel depends on it."""
+    if all(variable.arg[0] != name for variable in built.kernel.variables()):
+        return built
+    return replace(built, values=tuple(sorted((*built.values, (name, start)))))
+
+
+def _pieces(count: int, rows: int, *, adds: bool) -> list[tuple[int, list[int]]]:
+    """Return (rows of a block, first rows of the blocks); a tail overlaps if nothing is added."""
+    rows = -(-count // -(-count // rows))  # as many blocks, of one size if that can be
+    if count % rows:
+        rows = max([n for n in range(rows // 2 + 1, rows) if count % n == 0], default=rows)
+    if count % rows and adds:
+        whole = count - count % rows
+        return [(rows, list(range(0, whole, rows))), (count - whole, [whole])]
+    return [(rows, [min(start, count - rows) for start in range(0, count, rows)])]
+
+
+def _shared_bytes(parts: Sequence[_Part]) -> int:
+    """Return how much of what the launches touch is the same in all blocks."""
+    found: dict[Storage, int] = {}
+    for part in parts:
+        for access in part.built.accesses():
+            terms = affine_of(access.src[1]).terms
+            if part.row not in terms:
+                inside = prod([extent(r) for r in terms if r.op is forms.RANGE])
+                storage = part.built.memory_of(access)
+                found[storage] = max(found.get(storage, 0), min(inside, storage.size))
+    return sum([n * storage.dtype.itemsize for storage, n in found.items()])
 
 
 # --- rows -----------------------------------------------------------------------------------------
 
 
-def _rows(chain: Sequence[Built], arrays: Sequence[Storage]) -> _Axis | None:
+def _rows(chain: Sequence[Built], spans: Mapping[Storage, int]) -> _Axis | None:
     """Return the outermost axis that all arrays have in common, as their writers see them."""
     counts = []
-    for storage in arrays:
-        writer = next((b for b in chain if storage in _written(b)), None)
+    for storage, span in spans.items():
+        writer = next((b for b in chain if storage in b.written()), None)
         if writer is None:
             return None
-        stores = [s for s in writer.kernel.stores if writer.used[s.src[0].arg[0]] is storage]
-        terms = [(abs(k), r) for r, k in affine_of(stores[0].src[1]).terms.items()]
+        stores = [each for each in writer.kernel.stores if writer.memory_of(each) is storage]
+        at = _within_block(stores[0].src[1])
+        terms = [(abs(k), r) for r, k in at.terms.items()]
         if not terms or any(r.op is not forms.RANGE for _, r in terms):
             return None
         step, r = max(terms, key=lambda term: term[0])
-        if step * extent(r) != storage.size:
+        if step * extent(r) != span:
             return None
         counts.append(extent(r))
     count = min(counts)
-    if count < 2 or any(storage.size % count for storage in arrays):
+    if count < 2 or any(span % count for span in spans.values()):
         return None
-    return _Axis(count, {storage: storage.size // count for storage in arrays})
+    return _Axis(count, {storage: span // count for storage, span in spans.items()})
 
 
-def _over_rows(
-    chain: Sequence[Built], arrays: Sequence[Storage], axis: _Axis, rows: int, name: str
-) -> tuple[list[Built], list[Storage]] | None:
-    """Return the chain over `rows` rows from VARIABLE `name` on, and the arrays of such a block."""
-    rooms = {s: Storage(s.dtype, axis.sizes[s] * rows) for s in arrays}
-    start = intern(forms.VARIABLE, index, (), (name, 0, axis.count - rows), ())
-    out = []
-    for built in chain:
-        aligned = _aligned(built, axis)
-        if aligned is None:
-            return None
-        kernel, r = aligned
-        fresh = range_(number_of(r), rows, r.arg[1]) if rows > 1 else const(0, index)
-        slots = {slot for slot, storage in enumerate(built.used) if storage in rooms}
-        stores = tuple([_moved(store, r, fresh, start, slots) for store in kernel.stores])
-        used = tuple([rooms.get(storage, storage) for storage in built.used])
-        swap = {p: param(p.arg[0], p.dtype, (used[p.arg[0]].size,)) for p in kernel.params()}
-        done = transform(stores, lambda node, src: rebuild(node, src), swap)
-        order = [fresh if each is r else each for each in kernel.order]
-        new = Kernel(tuple([done[s] for s in stores]), tuple([n for n in order if n.ranges]))
-        out.append(replace(built, kernel=new, used=used))
-    return out, [rooms[storage] for storage in arrays]
+def _within_block(at: Node) -> Affine:
+    """Return an index without the place of the block."""
+    found = affine_of(at)
+    return Affine(
+        {r: k for r, k in found.terms.items() if r.op is not forms.VARIABLE}, found.constant
+    )
 
 
-def _aligned(built: Built, axis: _Axis) -> tuple[Kernel, Node] | None:
-    """Return the kernel with its range of rows as one range; None if there is none."""
-    kernel = built.kernel
-    accesses = [
-        (node.src[1], axis.sizes[built.used[node.src[0].arg[0]]])
-        for node in kernel.nodes()
-        if node.op in (forms.LOAD, forms.STORE)
-        and node.src[0].op is forms.PARAM
-        and built.used[node.src[0].arg[0]] in axis.sizes
-    ]
-    found = None
-    for at, size in accesses:
-        here = _row_of(at, size, axis.count)
-        if here is None or (found is not None and found != here):
-            return None
-        found = here
+def _part(built: Built, axis: _Axis) -> _Part | None:
+    """Return the launch with its rows as a range of its own; None if there is none."""
+    found: tuple[Node, int] | None = None
+    for access in built.accesses():
+        size = axis.sizes.get(built.memory_of(access))
+        if size is not None:
+            here = _row_of(_within_block(access.src[1]), size, axis.count)
+            if here is None or (found is not None and found != here):
+                return None
+            found = here
     if found is None:
         return None
     r, inner = found
-    fixed = forms.REDUCE, forms.PREFIX
-    bound = {each for n in kernel.nodes() if n.op in fixed for each in n.src[1:]}
-    if r in bound or not all(r in store.ranges for store in kernel.stores):
-        return None
-    return (kernel, r) if inner == 1 else _split(kernel, r, inner)
+    if r in running_ranges(built.kernel.nodes()):
+        return None  # its points come one after the other
+    kernel, outer = (built.kernel, r) if inner == 1 else _split(built.kernel, r, inner)
+    return _added_up(_Part(replace(built, kernel=kernel), outer))
 
 
-def _row_of(at: Node, size: int, count: int) -> tuple[Node, int] | None:
+def _row_of(at: Affine, size: int, count: int) -> tuple[Node, int] | None:
     """Return the range that counts rows of `size` elements in an index, and its points per row.
 
     None if there is none, or if the rest of the index may lead into another row.
     """
-    terms = affine_of(at)
-    for r, step in terms.terms.items():
+    for r, step in at.terms.items():
         if r.op is forms.RANGE and step * extent(r) == size * count and size % step == 0:
-            low, high = bounds(terms.without(r).node())
+            low, high = bounds(at.without(r).node())
             is_inside = low is not None and high is not None and low >= 0 and high < step
             return (r, size // step) if is_inside else None
     return None
@@ -268,21 +269,120 @@ def _split(kernel: Kernel, r: Node, inner: int) -> tuple[Kernel, Node]:
     """Return the kernel with `r` as outer * inner + rest."""
     number = 1 + max(number_of(each) for each in kernel.ranges())
     outer, rest = range_(number, extent(r) // inner), range_(number + 1, inner)
-    done = transform(kernel.stores, lambda node, src: rebuild(node, src), {r: outer * inner + rest})
+    stores = transform(kernel.stores, _running({r: (outer, rest)}), {r: outer * inner + rest})
     order = [n for each in kernel.order for n in ((outer, rest) if each is r else (each,))]
-    return Kernel(tuple([done[s] for s in kernel.stores]), tuple(order)), outer
+    return Kernel(tuple([stores[s] for s in kernel.stores]), tuple(order)), outer
 
 
-def _moved(store: Node, r: Node, fresh: Node, start: Node, slots: set[int]) -> Node:
-    """Return `store` over `fresh` rows from `start` on; arrays in `slots` have room for these."""
-    there = {r: start if fresh.op is forms.CONST else fresh + start}
-    here = {r: fresh}
+def _running(ranges: Mapping[Node, Sequence[Node]]) -> Callable[[Node, tuple[Node, ...]], Node]:
+    """Return a step of `transform` in which reductions run over others in place of some ranges."""
+
+    def step(node: Node, src: tuple[Node, ...]) -> Node:
+        if node.op is not forms.REDUCE or not any(r in ranges for r in node.src[1:]):
+            return rebuild(node, src)
+        over = [n for r in node.src[1:] for n in ranges.get(r, (r,))]
+        return reduce(node.arg[0], src[0], over)
+
+    return step
+
+
+# --- sums over rows -------------------------------------------------------------------------------
+
+
+def _added_up(part: _Part) -> _Part | None:
+    """Let every store run over rows, or add its sums over rows to memory of their own.
+
+    Before: dk[j] = f(sum over i of a[i, j])
+    After:  sums[j] = 0;   for each block: sums[j] += sum over i of a[i, j];   dk[j] = f(sums[j])
+
+    None if a store repeats for every block what does not depend on it.
+    """
+    built, row = part.built, part.row
+    kept: list[Node] = []
+    final: list[Node] = []
+    sums: dict[Node, Node] = {}
+    used = list(built.used)
+    for each in built.kernel.stores:
+        if row in each.ranges:
+            if row not in affine_of(each.src[1]).terms:
+                return None
+            kept.append(each)
+            continue
+        over_rows = [n for n in Kernel((each,), ()).nodes() if row in bound_ranges(n)]
+        if not over_rows:
+            return None
+        if each.arg is not None:  # one that an axis outside has made so
+            kept.append(each)
+            continue
+        for total in over_rows:
+            if total not in sums:
+                order = [r for r in built.kernel.order if r in total.ranges]
+                shape = [extent(r) for r in order]
+                memory = param(len(used), total.dtype, (prod(shape),))
+                used.append(Storage(total.dtype, prod(shape)))
+                sums[total] = load(memory, flat_index(order, shape))
+        final.append(each)
+    if not sums:
+        return part
+    for total, back in sums.items():
+        kept.append(store(back.src[0], back.src[1], total, combine=total.arg[0]))
+    done = transform(final, lambda node, src: rebuild(node, src), sums)
+    return _Part(
+        built.with_stores(kept, used),
+        row,
+        tuple([_filled(built, used[b.src[0].arg[0]], t.arg[0]) for t, b in sums.items()]),
+        (built.with_stores([done[each] for each in final], used),),
+    )
+
+
+def _filled(built: Built, storage: Storage, op: Op) -> Built:
+    """Return a launch that sets all of an array to the identity of `op`."""
+    assert op.identity is not None
+    r = range_(0, storage.size)
+    value = const(convert_scalar(op.identity(storage.dtype), storage.dtype), storage.dtype)
+    first = store(param(0, storage.dtype, (storage.size,)), r, value)
+    name = f"{op.name} ({storage.size},)"
+    reason = Reason((name,), ("what blocks of rows are added to",))
+    return Built(Kernel((first,), (r,)), (storage,), built.lines, reason)
+
+
+# --- blocks ---------------------------------------------------------------------------------------
+
+
+def _over_rows(
+    parts: Sequence[_Part],
+    rooms: Sequence[Storage],
+    axis: _Axis,
+    rows: int,
+    name: str,
+    last: int,
+) -> tuple[list[Built], dict[Storage, Storage]]:
+    """Return the launches over `rows` rows from VARIABLE `name` on, and the room for each array."""
+    swap = {s: Storage(s.dtype, axis.sizes[s] * rows) for s in rooms}
+    start = intern(forms.VARIABLE, index, (), (name, 0, last), ())
+    out = []
+    for part in parts:
+        built, row = part.built, part.row
+        fresh = range_(number_of(row), rows, row.arg[1]) if rows > 1 else const(0, index)
+        slots = {slot for slot, storage in enumerate(built.used) if storage in swap}
+        moved = [_moved(each, row, fresh, start, slots) for each in built.kernel.stores]
+        order = [fresh if r is row else r for r in built.kernel.order]
+        new = replace(built, kernel=Kernel(tuple(moved), tuple([r for r in order if r.ranges])))
+        out.append(new.with_stores(moved, new.renamed(swap).used))
+    return out, swap
+
+
+def _moved(each: Node, row: Node, fresh: Node, start: Node, slots: set[int]) -> Node:
+    """Return a store over `fresh` rows from `start` on; arrays in `slots` have room for these."""
+    here = {row: fresh}
+    there = {row: fresh + start if fresh.op is forms.RANGE else start}
+    over = _running({row: (fresh,) if fresh.op is forms.RANGE else ()})
 
     def step(node: Node, src: tuple[Node, ...]) -> Node:
         is_access = node.op in (forms.LOAD, forms.STORE) and node.src[0].op is forms.PARAM
         if is_access and node.src[0].arg[0] in slots:
             at = transform([node.src[1]], lambda n, s: rebuild(n, s), here)[node.src[1]]
             src = (src[0], affine_of(at).node(), *src[2:])
-        return rebuild(node, src)
+        return over(node, src)
 
-    return transform([store], step, there)[store]
+    return transform([each], step, there)[each]

@@ -9,8 +9,10 @@ from itertools import groupby
 from inkle.ir import forms, spec
 from inkle.ir.node import Node
 from inkle.ir.plan import Memory, Plan, Role
-from inkle.schedule.blocks import Built, Reason, in_blocks
+from inkle.schedule.blocks import in_blocks
 from inkle.schedule.build import Builder
+from inkle.schedule.built import Built, Reason
+from inkle.schedule.chains import cut_chains
 from inkle.schedule.closed_forms import fold_reductions
 from inkle.schedule.cost import Facts, size_of
 from inkle.schedule.lower import Planner
@@ -77,7 +79,7 @@ def _assemble(
             fixed[own] = len(memory)
             memory.append(Memory(Role.OUTPUT, i, node.dtype, size_of(node)))
     launches = [_built(group, planner, facts) for group in groups]
-    cut = _in_blocks(launches, fixed)
+    cut = _in_blocks(launches, fixed, facts)
     temporaries, place = place_temporaries([each.used for each in cut], fixed, len(memory))
     done = [each.launch([place[used] for used in each.used]) for each in cut]
     places = tuple([fixed[storage[node]] for node in roots])
@@ -100,7 +102,7 @@ def _built(group: Sequence[Nest], planner: Planner, facts: Facts) -> Built | Bui
 
 
 def _in_blocks(
-    built: Sequence[Built | BuiltLoop], fixed: Mapping[Storage, int]
+    built: Sequence[Built | BuiltLoop], fixed: Mapping[Storage, int], facts: Facts
 ) -> list[Built | BuiltLoop]:
     """Cut chains of kernels into blocks of rows; loops over time stand between chains."""
     runs = [[*run] for _, run in groupby(built, type)]
@@ -109,7 +111,7 @@ def _in_blocks(
     out: list[Built | BuiltLoop] = []
     for run in runs:
         kernels = [each for each in run if isinstance(each, Built)]
-        cut = in_blocks(kernels, {**shared, **fixed})
+        cut = cut_chains(kernels, {**shared, **fixed}, facts, in_blocks)
         for each in cut if cut != kernels else ():
             spec.verify(each.kernel, "in_blocks")
         out += cut if kernels else run

@@ -24,7 +24,7 @@ from inkle.ir.plan import Launch, Memory, Place, Plan, Repeat, Role
 from inkle.ir.scan import RING, Recurrence
 from inkle.ir.tensor import param
 from inkle.rewrite.affine import ZERO
-from inkle.schedule.blocks import Reason
+from inkle.schedule.built import Reason
 from inkle.schedule.cost import size_of
 from inkle.schedule.movement import flatten
 from inkle.schedule.nest import Link, Nest, Storage, Store, stored_as

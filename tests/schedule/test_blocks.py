@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 
 from inkle import Context, Tensor
+from inkle.autodiff import gradient
 from inkle.check.fuzz import fuzz
 from inkle.check.interpreter import run_plan
 from inkle.check.reference import evaluate
 from inkle.ir import ops, tensor
 from inkle.ir.dtype import float32
 from inkle.ir.node import Node
+from inkle.ir.op import Op
 from inkle.ir.plan import Plan, Role
-from inkle.schedule import blocks, schedule
+from inkle.schedule import blocks, chains, schedule
 from tests.fuzz import executors
 from tests.schedule.networks import softmax
 
@@ -21,7 +23,8 @@ from tests.schedule.networks import softmax
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let arrays of a few kilobytes be large."""
-    monkeypatch.setattr(blocks, "FROM_BYTES", 4 << 10)
+    monkeypatch.setattr(chains, "FROM_BYTES", 4 << 10)
+    monkeypatch.setattr(blocks, "LARGEST_BYTES", 4 << 10)
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 2 << 10)
     monkeypatch.setattr(blocks, "LEAST_ROWS", 2)
 
@@ -62,7 +65,7 @@ def room(plan: Plan) -> int:
 def whole(monkeypatch: pytest.MonkeyPatch, outputs: list[Node]) -> int:
     """Return the bytes of temporaries without blocks."""
     with monkeypatch.context() as patch:
-        patch.setattr(blocks, "FROM_BYTES", 1 << 60)
+        patch.setattr(chains, "FROM_BYTES", 1 << 60)
         return room(schedule(outputs))
 
 
@@ -76,7 +79,7 @@ def test_attention_has_room_for_a_few_rows(
 
     plan = check(outputs, arrays)
 
-    assert room(plan) <= max(whole(monkeypatch, outputs) // 2, 2 * blocks.FROM_BYTES)
+    assert room(plan) <= max(whole(monkeypatch, outputs) // 2, 2 * blocks.LARGEST_BYTES)
     assert len({launch.kernel for launch in plan.launches}) <= 4
     assert len(plan.launches) > 4
 
@@ -95,12 +98,24 @@ def test_values_that_depend_on_the_row_stay_right() -> None:
     assert any(launch.values for launch in plan.launches)
 
 
+def test_sums_over_rows_are_added_up_block_by_block() -> None:
+    arrays = inputs((1, 64, 64), (1, 64, 64))
+    x, y = arrays
+    turned = matmul(tensor.permute(matmul(x, y), (0, 2, 1)), x)  # sums over the rows of x @ y
+
+    plan = check([turned], arrays)
+
+    assert any(launch.values for launch in plan.launches)
+    assert any(store.arg is ops.ADD for each in plan.launches for store in each.kernel.stores)
+
+
 def test_chains_that_disagree_on_rows_stay_whole() -> None:
     arrays = inputs((1, 64, 64), (1, 64, 64))
     x, y = arrays
-    turned = matmul(tensor.permute(matmul(x, y), (0, 2, 1)), x)  # its rows are the columns
+    product = matmul(x, y)
+    both = product.exp() * tensor.permute(product, (0, 2, 1)).exp()  # rows are the others' columns
 
-    plan = check([turned], arrays)
+    plan = check([matmul(both, x)], arrays)
 
     assert not any(launch.values for launch in plan.launches)
 
@@ -143,8 +158,81 @@ def test_native_code_takes_the_row_as_an_argument() -> None:
             np.testing.assert_allclose(found.numpy(), want, rtol=1e-4, atol=1e-5)
 
 
+# --- the way back ---------------------------------------------------------------------------------
+
+
+def attention_with_loss(q: Node, k: Node, v: Node) -> list[Node]:
+    """Return attention, and its gradients through a loss that needs all of it."""
+    out = attention(q, k, v)
+    loss = tensor.reduce(out * out, ops.ADD, (0, 1, 2))
+    seed = tensor.full(1.0, float32, ())
+    found = gradient([loss * loss], [seed], [q, k, v])
+    return [out, *[g for g in found if g is not None]]
+
+
+@pytest.mark.parametrize("places", [40, 53, 72])
+@pytest.mark.parametrize("heads", [1, 3])
+def test_scores_are_computed_again_on_the_way_back(
+    monkeypatch: pytest.MonkeyPatch, heads: int, places: int
+) -> None:
+    arrays = inputs((heads, places, 4), (heads, places, 4), (heads, places, 4))
+    outputs = attention_with_loss(*arrays)
+
+    plan = check(outputs, arrays)
+
+    assert len(plan.launches) > 20
+    assert room(plan) <= whole(monkeypatch, outputs) // 2
+    assert all(m.size < places * places for m in plan.memory)
+
+
+def test_what_is_dear_to_compute_again_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chains, "WORTH", 0.0)
+    arrays = inputs((1, 64, 4), (1, 64, 4), (1, 64, 4))
+
+    plan = check(attention_with_loss(*arrays), arrays)
+
+    assert any(m.size == 64 * 64 for m in plan.memory)
+
+
+@pytest.mark.parametrize("op", [ops.ADD, ops.MAXIMUM, ops.MUL])
+def test_reductions_over_rows_continue_from_block_to_block(op: Op) -> None:
+    arrays = inputs((2, 37, 4), (2, 37, 4))
+    q, k = arrays
+    scores = matmul(q, tensor.permute(k, (0, 2, 1)))
+    top = tensor.expand(
+        tensor.reshape(tensor.reduce(scores, ops.MAXIMUM, (2,)), (2, 37, 1)), scores.shape
+    )
+    weights = (scores - top).exp() + 0.5
+    columns = tensor.reduce(weights, op, (1,)) * 3.0 + 1.0
+
+    plan = check([columns, tensor.reduce(weights, ops.ADD, (2,))], arrays)
+
+    assert any(store.arg is op for each in plan.launches for store in each.kernel.stores)
+
+
+def test_blocks_give_the_same_bits_at_every_run() -> None:
+    random = np.random.default_rng(2)
+    arrays = [random.normal(size=(2, 53, 8)).astype(np.float32) for _ in range(3)]
+
+    def step(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, ...]:
+        for each in (q, k, v):
+            each.requires_grad = True
+        out = q.scaled_dot_product_attention(k, v, is_causal=True)
+        (out * out).sum().backward()
+        return (out, q.grad, k.grad, v.grad)
+
+    runs = []
+    for threads in (1, 2, 2):
+        with Context(INKLE_THREADS=threads):
+            runs.append([each.numpy() for each in step(*map(Tensor, arrays))])
+    for run in runs[1:]:
+        for a, b in zip(runs[0], run, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 def test_random_programs_in_tiny_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "FROM_BYTES", 1)
+    monkeypatch.setattr(chains, "FROM_BYTES", 1)
+    monkeypatch.setattr(blocks, "LARGEST_BYTES", 1 << 20)
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 64)
     monkeypatch.setattr(blocks, "LEAST_ROWS", 1)
 

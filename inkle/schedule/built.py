@@ -1,0 +1,94 @@
+"""Launches of a plan in the making: kernels, and the memory that they read and write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from inkle.ir import forms
+from inkle.ir.loop import Kernel
+from inkle.ir.node import Node, rebuild, toposort, transform
+from inkle.ir.plan import Launch
+from inkle.ir.tensor import param
+from inkle.schedule.nest import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a launch exists.
+
+    Attributes:
+        stores: for each value it stores, what the value is.
+        reasons: for each, why it was not computed where it is used.
+    """
+
+    stores: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+    def sentences(self) -> tuple[str, ...]:
+        """Return both as text."""
+        pairs = zip(self.stores, self.reasons, strict=True)
+        return tuple([f"{what}: {why}" for what, why in pairs])
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A kernel of the plan in the making.
+
+    Attributes:
+        kernel: its PARAM slot i is `used[i]`.
+        used: memory.
+        lines: of the user's program.
+        reason: why it is a kernel of its own.
+        values: of its VARIABLEs.
+    """
+
+    kernel: Kernel
+    used: tuple[Storage, ...]
+    lines: tuple[str, ...]
+    reason: Reason
+    values: tuple[tuple[str, int], ...] = ()
+
+    def launch(self, memory: Sequence[int]) -> Launch:
+        """Return the launch, given where `used` is."""
+        why = self.reason.sentences()
+        return Launch(self.kernel, tuple(memory), self.lines, self.values, why=why)
+
+    def memory_of(self, access: Node) -> Storage:
+        """Return the memory that a LOAD or STORE of the kernel goes to."""
+        return self.used[int(access.src[0].arg[0])]
+
+    def accesses(self) -> list[Node]:
+        """Return the LOADs and STOREs of memory that the launch was given."""
+        found = [n for n in self.kernel.nodes() if n.op in (forms.LOAD, forms.STORE)]
+        return [n for n in found if n.src[0].op is forms.PARAM]
+
+    def written(self) -> set[Storage]:
+        """Return the memory that it writes."""
+        return {self.memory_of(store) for store in self.kernel.stores}
+
+    def loaded(self) -> set[Storage]:
+        """Return the memory that it reads."""
+        read = {self.memory_of(n) for n in self.accesses() if n.op is forms.LOAD}
+        changed = {self.memory_of(s) for s in self.kernel.stores if s.arg is not None}
+        return read | changed
+
+    def renamed(self, names: Mapping[Storage, Storage]) -> Built:
+        """Return the launch with other memory in place of some."""
+        return replace(self, used=tuple([names.get(each, each) for each in self.used]))
+
+    def with_stores(self, stores: Sequence[Node], used: Sequence[Storage]) -> Built:
+        """Return a launch of `stores`, over ranges of this kernel; PARAM i of them is used[i].
+
+        Memory that they do not use is left out, the rest numbered in order of use, outputs first.
+        """
+        params = [store.src[0] for store in stores]
+        params += [n for n in toposort(stores) if n.op is forms.PARAM]
+        slots = {p: i for i, p in enumerate(dict.fromkeys(params))}
+        mine = tuple([used[p.arg[0]] for p in slots])
+        fresh = {p: param(i, p.dtype, (mine[i].size,)) for p, i in slots.items()}
+        done = transform(stores, lambda node, src: rebuild(node, src), fresh)
+        new = tuple([done[store] for store in stores])
+        left = {n for n in toposort(new) if n.op is forms.RANGE}
+        kernel = Kernel(new, tuple([r for r in self.kernel.order if r in left]))
+        return replace(self, kernel=kernel, used=mine)

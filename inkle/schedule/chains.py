@@ -1,0 +1,282 @@
+"""Which launches pass large arrays to each other and to nobody else: chains, to be cut in blocks.
+
+The launches that use a large array, and arrays like it, are a family. Where one of them waits for a
+launch outside that waits for another, they cannot run block by block together: the way back of a
+network waits for its end. So a family falls into generations, and a generation is a chain. What it
+needs of an earlier one is computed again, if that is cheap beside keeping it:
+
+    scores, weights, out       of block 0, 1, ...         the first generation
+    ...                                                   other launches
+    scores', weights', dscores, dq, dk of block 0, 1, ... the second one, with two launches again
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from inkle.ir import forms
+from inkle.ir.loop import Kernel, extent
+from inkle.schedule.built import Built
+from inkle.schedule.cost import HEAVY, Facts
+from inkle.schedule.nest import Storage
+
+FROM_BYTES = 8 << 20  # arrays of a family that take less together are left alone
+LONGEST = 12  # launches of a chain: the longer, the more blocks would have to agree on
+LARGEST = 3 * LONGEST  # launches of a family
+WORTH = 12.0  # times the cost of writing and reading an array that computing it again may take
+
+Cut = Callable[[Sequence[Built], Sequence[Storage]], list[Built] | None]
+
+
+@dataclass(eq=False, slots=True)
+class Step:
+    """Launches that stay together: one, or all blocks of a chain (`is_cut`)."""
+
+    launches: list[Built]
+    reads: set[Storage]
+    writes: set[Storage]
+    is_cut: bool
+
+    def touches(self) -> set[Storage]:
+        """Return all memory that it uses."""
+        return self.reads | self.writes
+
+
+def cut_chains(
+    built: Sequence[Built], fixed: Mapping[Storage, int], facts: Facts, cut: Cut
+) -> list[Built]:
+    """Return the launches with every chain that `cut` can cut in blocks.
+
+    Args:
+        built: launches, in an order in which they may run.
+        fixed: inputs and outputs, which are not temporaries.
+        facts: of the machine.
+        cut: returns a chain in blocks, given the arrays that nobody else uses; None if it cannot.
+    """
+    steps = [_step([each]) for each in built]
+    tried: set[Storage] = set()
+    while True:
+        seed = _largest(steps, fixed, tried)
+        if seed is None:
+            return [launch for step in steps for launch in step.launches]
+        arrays, members = _family(seed, steps, fixed)
+        tried |= arrays
+        if members:
+            steps = _Family(arrays, members, steps, fixed, facts).cut(cut) or steps
+
+
+def _step(launches: list[Built], *, is_cut: bool = False) -> Step:
+    kernels = {id(each.kernel): each for each in launches}.values()
+    reads = set().union(*[each.loaded() for each in kernels])
+    writes = set().union(*[each.written() for each in kernels])
+    return Step(launches, reads, writes, is_cut)
+
+
+def bytes_of(storage: Storage) -> int:
+    """Return the size of an array."""
+    return storage.size * storage.dtype.itemsize
+
+
+def _largest(
+    steps: Sequence[Step], fixed: Mapping[Storage, int], tried: set[Storage]
+) -> Storage | None:
+    found = [s for step in steps if not step.is_cut for s in step.launches[0].used]
+    left = [s for s in dict.fromkeys(found) if s not in fixed and s not in tried]
+    left = [s for s in left if bytes_of(s) * LONGEST >= FROM_BYTES]
+    return max(left, key=bytes_of, default=None)
+
+
+def _family(
+    seed: Storage, steps: Sequence[Step], fixed: Mapping[Storage, int]
+) -> tuple[set[Storage], list[Step]]:
+    """Return arrays of half the elements of `seed` at least, and the steps that pass them on.
+
+    No steps if blocks of others have a part in it. Of a family that is too large, only what lives
+    while `seed` does.
+    """
+    arrays, members = {seed}, [step for step in steps if seed in step.touches()]
+    place = {step: i for i, step in enumerate(steps)}
+    first, last = place[members[0]], place[members[-1]]
+    users: dict[Storage, list[Step]] = {}
+    for step in steps:
+        for storage in step.touches():
+            users.setdefault(storage, []).append(step)
+    is_narrow = False
+    stack = list(members)
+    while stack:
+        step = stack.pop()
+        for storage in step.touches() - arrays:
+            if storage in fixed or 2 * storage.size < seed.size:
+                continue
+            more = users[storage]
+            if is_narrow and not first <= place[more[0]] <= place[more[-1]] <= last:
+                continue
+            arrays.add(storage)
+            fresh = [each for each in more if each not in members]
+            members += fresh
+            stack += fresh
+        if len(members) > LARGEST and not is_narrow:
+            is_narrow = True
+            arrays, members = {seed}, list(users[seed])
+            stack = list(members)
+    if any(step.is_cut for step in members) or len(members) > LARGEST:
+        return arrays, []
+    return arrays, sorted(members, key=place.__getitem__)
+
+
+class _Family:
+    """The steps that pass some large arrays on."""
+
+    def __init__(
+        self,
+        arrays: set[Storage],
+        members: list[Step],
+        steps: list[Step],
+        fixed: Mapping[Storage, int],
+        facts: Facts,
+    ) -> None:
+        self._arrays, self._members, self._steps = arrays, members, steps
+        self._fixed, self._facts = fixed, facts
+        self._place = {step: i for i, step in enumerate(steps)}
+        self._generation = self._generations()
+
+    def cut(self, cut: Cut) -> list[Step] | None:
+        """Return all steps with those of the family in blocks; None if that is not possible."""
+        chains: list[tuple[list[Step], list[Built]]] = []
+        for number in range(max(self._generation.values()) + 1):
+            mine = [step for step in self._members if self._generation[step] == number]
+            again = self._computed_again(mine)
+            if again is None or len(again) + len(mine) > LONGEST:
+                return None
+            names = {old: new for old, _, new in again}
+            own = [step.launches[0].renamed(names) for step in mine]
+            chains.append((mine, [launch for _, launch, _ in again] + own))
+        users = self._users([chain for _, chain in chains])
+        rooms: dict[int, list[Storage]] = {}
+        for storage, numbers in users.items():
+            if len(numbers) == 1 and -1 not in numbers:
+                rooms.setdefault(min(numbers), []).append(storage)
+        if sum([bytes_of(s) for own in rooms.values() for s in own]) < FROM_BYTES:
+            return None
+        steps = self._steps
+        for number, (mine, chain) in enumerate(chains):
+            done = cut(chain, rooms.get(number, ()))
+            if done is None:
+                return None
+            steps = _gathered(steps, mine, _step(done, is_cut=True))
+        return steps
+
+    def _generations(self) -> dict[Step, int]:
+        """Return for each member how many times the way to it leaves the family."""
+        needs = _needs(self._steps)
+        members = set(self._members)
+        found: dict[Step, int] = {}
+        after: dict[Step, int] = {}  # of other steps: the generation of a member that needs them
+        for step in self._steps:
+            before = needs[step]
+            if step in members:
+                found[step] = max([found.get(b, after.get(b, 0)) for b in before], default=0)
+            else:
+                ways = [found[b] + 1 if b in members else after[b] for b in before]
+                after[step] = max(ways, default=0)
+        return found
+
+    def _computed_again(self, mine: Sequence[Step]) -> list[tuple[Storage, Built, Storage]] | None:
+        """Return what computes arrays of earlier generations, in order: (array, launch, copy).
+
+        None if that costs too much, or if what it is computed from is no longer there.
+        """
+        number = self._generation[mine[0]]
+        writers: dict[Storage, list[Step]] = {}
+        for step in self._steps:
+            for storage in step.writes:
+                writers.setdefault(storage, []).append(step)
+        wanted: dict[Storage, Step] = {}
+        stack = [s for step in mine for s in step.reads & self._arrays]
+        kept = 0.0
+        while stack:
+            storage = stack.pop()
+            [writer, *others] = writers[storage]
+            if storage in wanted or (not others and self._generation[writer] == number):
+                continue
+            if others:
+                return None
+            wanted[storage] = writer
+            kept += bytes_of(storage) / 4 * (self._facts.write + self._facts.far)
+            stack += writer.reads & self._arrays
+            if any(
+                self._place[later] > self._place[writer]
+                for storage in writer.reads - self._arrays
+                for later in writers.get(storage, ())
+            ):
+                return None
+        copies = {storage: Storage(storage.dtype, storage.size) for storage in wanted}
+        found = []
+        for storage in sorted(wanted, key=lambda s: self._place[wanted[s]]):
+            launch = wanted[storage].launches[0]
+            stores = [s for s in launch.kernel.stores if launch.memory_of(s) is storage]
+            launch = launch.with_stores(stores, launch.used)
+            found.append((storage, launch.renamed(copies), copies[storage]))
+        cost = sum([time_of(launch.kernel, self._facts) for _, launch, _ in found])
+        return found if cost <= WORTH * kept else None
+
+    def _users(self, chains: Sequence[Sequence[Built]]) -> dict[Storage, set[int]]:
+        """Return for temporaries of the chains which of these use them; -1 stands for others."""
+        users: dict[Storage, set[int]] = {}
+        for number, chain in enumerate(chains):
+            for launch in chain:
+                for storage in launch.used:
+                    if storage not in self._fixed:
+                        users.setdefault(storage, set()).add(number)
+        for step in set(self._steps) - set(self._members):
+            for storage in step.touches() & users.keys():
+                users[storage].add(-1)
+        return users
+
+
+def time_of(kernel: Kernel, facts: Facts) -> float:
+    """Return nanoseconds of arithmetic of one core."""
+    total = 0.0
+    for node in kernel.nodes():
+        if node.op is forms.REDUCE:
+            total += prod(map(extent, node.src[0].ranges))
+        elif node.op.is_elementwise and node.dtype.bits:
+            total += HEAVY.get(node.op, 1.0) * prod(map(extent, node.ranges))
+    return total * facts.flop
+
+
+def _needs(steps: Sequence[Step]) -> dict[Step, set[Step]]:
+    """Return for each step those that must run earlier, as far as they do not follow."""
+    writer: dict[Storage, Step] = {}
+    readers: dict[Storage, list[Step]] = {}
+    needs: dict[Step, set[Step]] = {}
+    for step in steps:
+        mine = {writer[s] for s in step.touches() if s in writer}
+        for storage in step.writes:
+            mine.update(readers.pop(storage, ()))
+            writer[storage] = step
+        for storage in step.reads:
+            readers.setdefault(storage, []).append(step)
+        needs[step] = mine - {step}
+    return needs
+
+
+def _gathered(steps: Sequence[Step], chain: Sequence[Step], blocks: Step) -> list[Step]:
+    """Return steps with `blocks` in place of a chain; what is between waits, if it needs any."""
+    members = set(chain)
+    places = [i for i, step in enumerate(steps) if step in members]
+    needs = _needs(steps)
+    before: list[Step] = []
+    after: list[Step] = []
+    waiting = set(members)
+    for step in steps[places[0] : places[-1] + 1]:
+        if step in members:
+            continue
+        if needs[step] & waiting:
+            waiting.add(step)
+            after.append(step)
+        else:
+            before.append(step)
+    return [*steps[: places[0]], *before, blocks, *after, *steps[places[-1] + 1 :]]
