@@ -272,11 +272,14 @@ def _scatter(node: Node, g: Node) -> Parts:
     elif combine is None:
         erased = tensor.scatter(g, zeros_like(values), indices, spec, None)
         parts = erased, _winners(node).where(tensor.gather(g, indices, spec), 0.0)
-    elif combine in (ops.MAXIMUM, ops.MINIMUM):
+    elif combine in SCATTERED:
         parts = _scatter_extremum(node, g)
     else:
         raise GradientError(f"a scatter that combines with {combine.name} has no gradient")
     return (*parts, *[None] * len(indices))
+
+
+SCATTERED = frozenset({None, ops.ADD, ops.MAXIMUM, ops.MINIMUM})  # how a SCATTER may combine
 
 
 def _winners(node: Node) -> Node:
@@ -330,6 +333,16 @@ ADJOINTS: dict[object, Adjoint] = {
     forms.CONTIGUOUS: _through,
     forms.DETACH: _blocked,
 }
+
+
+def has_adjoint(node: Node) -> bool:
+    """Whether `adjoint` has a rule for `node`, if it is no leaf."""
+    op = node.op
+    if op is forms.REDUCE:
+        return node.arg[0] in REDUCTIONS
+    if op is forms.SCATTER:
+        return node.arg[0] in SCATTERED
+    return op.is_elementwise or not node.src or op in ADJOINTS
 
 
 def adjoint(node: Node, g: Node) -> Parts:

@@ -13,7 +13,7 @@ from inkle.autodiff.adjoints import adjoint, zeros_like
 from inkle.autodiff.scans import adjoints
 from inkle.errors import GradientError, InternalError
 from inkle.ir import forms
-from inkle.ir.node import Node
+from inkle.ir.node import Node, rebuild, toposort
 
 
 def gradient(
@@ -85,6 +85,51 @@ def _loops(path: Sequence[Node]) -> dict[object, _Loop]:
 
 def _loop_of(node: Node) -> object:
     return node.src, node.arg[0]
+
+
+def differentiable_below(node: Node) -> list[Node]:
+    """Return `node` and the nodes below it that a gradient could reach; it ends at DETACH."""
+    found = [node]
+    seen = {node}
+    for each in found:
+        if each.op is not forms.DETACH:
+            for source in each.src:
+                if source not in seen and source.dtype.is_float:
+                    seen.add(source)
+                    found.append(source)
+    return found
+
+
+def write_out(roots: Sequence[Node]) -> list[Node]:
+    """Replace the GRADIENT nodes below `roots` by what they stand for.
+
+    Returns:
+        The roots of a graph without them; nodes with no such node below stay the same.
+    """
+    order = toposort(roots)
+    groups: dict[tuple[Node, ...], list[Node]] = {}
+    for node in order:
+        if node.op is forms.GRADIENT:
+            groups.setdefault(node.src[:2], []).append(node)
+    if not groups:
+        return list(roots)
+    done: dict[Node, Node] = {}
+    for node in order:
+        if node.op is not forms.GRADIENT:
+            done[node] = new = rebuild(node, tuple([done[source] for source in node.src]))
+            if new.origin is None:
+                new.origin = node.origin
+            if new.memory is None:
+                new.memory = node.memory
+        elif node not in done:
+            group = groups[node.src[:2]]  # one sweep for all of them
+            output, cotangent = [done[source] for source in node.src[:2]]
+            parts = gradient([output], [cotangent], [done[each.src[2]] for each in group])
+            for each, part in zip(group, parts, strict=True):
+                done[each] = zeros_like(each) if part is None else part
+                if each.origin is not None:
+                    _inherit_origin(done[each], each.origin)
+    return [done[root] for root in roots]
 
 
 def _total(totals: dict[Node, Node], node: Node) -> Node:

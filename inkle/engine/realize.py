@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import TypeVar
 
 from inkle import config
+from inkle.autodiff import differentiable_below, write_out
 from inkle.engine import profile, storage
 from inkle.engine.executable import Executable
 from inkle.engine.index_checks import Check, index_checks
@@ -16,7 +18,7 @@ from inkle.engine.pipeline import timed
 from inkle.engine.trace import current_trace
 from inkle.ir import forms, spec, tensor
 from inkle.ir.dtype import DType, int64
-from inkle.ir.node import Node, rebuild
+from inkle.ir.node import Node, intern, rebuild, transform
 from inkle.runtime.device import Buffer, open_device
 from inkle.runtime.locks import fork_safe_lock
 from inkle.schedule import donate, schedule, side_by_side
@@ -26,22 +28,25 @@ Key = tuple[object, ...]
 Value = TypeVar("Value")
 
 _executables: OrderedDict[Key, Executable] = OrderedDict()
-_graphs: OrderedDict[Key, tuple[Node, ...]] = OrderedDict()  # canonical graphs by their outline
+# By the outline of a graph: its canonical form, and the places of its leaves among those found.
+_graphs: OrderedDict[Key, tuple[tuple[Node, ...], tuple[int, ...]]] = OrderedDict()
 _lock = fork_safe_lock()  # guards the tables
 _building = fork_safe_lock()  # nothing is built twice; who needs what exists does not wait
 
 
 def canonicalize(outputs: Sequence[Node]) -> tuple[tuple[Node, ...], list[Node]]:
-    """Replace realized values by PARAM leaves, numbered in order of first use.
+    """Write gradients out; replace realized values by PARAM leaves, in order of first use.
 
     Graphs of equal structure become the same nodes, whatever buffers they read.
 
     Returns:
         The outputs over PARAM leaves, and the BUFFER leaf of every PARAM slot.
     """
+    _, _, through = outline(outputs)
     leaves: list[Node] = []
     slots: dict[Node, Node] = {}
     done: dict[Node, Node] = {}
+    cuts = itertools.count() if through is not None else None
     stack: list[tuple[Node, bool]] = [(root, False) for root in reversed(outputs)]
     while stack:
         node, expanded = stack.pop()
@@ -49,33 +54,63 @@ def canonicalize(outputs: Sequence[Node]) -> tuple[tuple[Node, ...], list[Node]]
             continue
         # A literal stays one, even where its value happens to be in memory: it broadcasts.
         leaf = storage.realized(node) if not expanded and node.op is not forms.CONST else None
-        if leaf is not None:
-            if leaf not in slots:
-                slots[leaf] = tensor.param(len(leaves), leaf.dtype, leaf.shape)
-                leaves.append(leaf)
+        if leaf is not None and leaf not in slots:
+            slots[leaf] = tensor.param(len(leaves), leaf.dtype, leaf.shape)
+            leaves.append(leaf)
+        if leaf is not None and (through is None or node not in through):
             done[node] = slots[leaf]
-        elif expanded and node.op in (forms.DETACH, forms.COPY):
-            if node.op is forms.COPY:
-                open_device(node.arg)  # raises unless it is the one where everything is anyway
-            done[node] = done[node.src[0]]  # DETACH is a matter of gradients only
         elif expanded or not node.src:
-            new = rebuild(node, tuple([done[source] for source in node.src]))
-            if new.origin is None:
-                new.origin = node.origin
-            done[node] = new
+            done[node] = _canonical(node, tuple([done[source] for source in node.src]), cuts)
         else:
             stack.append((node, True))
             stack.extend([(source, False) for source in reversed(node.src) if source not in done])
-    return tuple([done[root] for root in outputs]), leaves
+    roots = [done[root] for root in outputs]
+    if through is not None:
+        # Written out here, over PARAM leaves: that another node happens to be in memory now, which
+        # is equal to one of the gradient, says nothing about the next graph with this outline.
+        values = {done[node]: slots[node.memory] for node in through}
+        roots = _without_detach(write_out(roots), values)
+    return tuple(roots), leaves
 
 
-def outline(outputs: Sequence[Node]) -> tuple[Key, list[Node]]:
-    """Return the structure of a graph as a key, and the leaf of every PARAM slot.
+def _canonical(node: Node, src: tuple[Node, ...], cuts: Iterator[int] | None) -> Node:
+    """Return `node` with canonical sources; without DETACH unless gradients are to be written out.
 
-    Graphs with equal keys have the same canonical form; making a key costs a third of making that.
+    Then each DETACH gets a number of its own: two versions of a parameter may have one value.
+    """
+    if node.op is forms.COPY:
+        open_device(node.arg)  # raises unless it is the one where everything is anyway
+        return src[0]
+    if node.op is forms.DETACH:
+        return src[0] if cuts is None else intern(node.op, node.dtype, src, next(cuts), node.shape)
+    new = rebuild(node, src)
+    if new.origin is None:
+        new.origin = node.origin
+    return new
+
+
+def _without_detach(roots: Sequence[Node], values: dict[Node, Node]) -> list[Node]:
+    """Return `roots` with some nodes replaced by their values, and each DETACH by its source."""
+    done = transform(roots, lambda node, src: _canonical(node, src, None), values)
+    return [done[root] for root in roots]
+
+
+def outline(
+    outputs: Sequence[Node], through: frozenset[Node] = frozenset()
+) -> tuple[Key, list[Node], frozenset[Node] | None]:
+    """Return the structure of a graph as a key, the leaves below it, and `through`.
+
+    Graphs with equal keys have the same canonical form over leaves in the same places of the list;
+    making a key costs a third of making that, and gradients need not be written out for it.
+
+    Args:
+        outputs: the graph.
+        through: realized nodes whose expression matters: gradients pass through them. Finds more
+            of them itself; None is returned where there are no gradients to write out.
     """
     numbers: dict[Node, int] = {}
     leaves: list[Node] = []
+    passed: set[Node] = set()  # what gradients are taken of, and nothing is hidden on the way
     key: list[object] = []
     stack = list(reversed(outputs))
     while stack:
@@ -91,19 +126,30 @@ def outline(outputs: Sequence[Node]) -> tuple[Key, list[Node]]:
                 numbers[leaf] = len(key)
                 leaves.append(leaf)
                 key.append((leaf.dtype, leaf.shape))
-            numbers[node] = numbers[leaf]
-            continue
+            if node not in through:
+                numbers[node] = numbers[leaf]
+                continue
         missing = [source for source in node.src if source not in numbers]
         if missing:
             stack.extend(reversed(missing))
-        elif op is forms.DETACH:
-            numbers[node] = numbers[node.src[0]]
-        else:
-            numbers[node] = len(key)
-            arg = node if op is forms.CONST else node.arg  # -0.0 equals 0.0, and NaN nothing
-            key.append((op, node.dtype, arg, *[numbers[source] for source in node.src]))
+            continue
+        if op is forms.GRADIENT and node.src[0] not in passed:
+            passed.add(node.src[0])
+            hidden = [each for each in differentiable_below(node.src[0]) if _hides(each)]
+            if not through.issuperset(hidden):
+                return outline(outputs, through.union(hidden))
+        numbers[node] = len(key)
+        # -0.0 equals 0.0, and NaN nothing; whose value a DETACH is makes no difference.
+        arg = node if op is forms.CONST else None if op is forms.DETACH else node.arg
+        here = [numbers[source] for source in node.src]
+        key.append((op, node.dtype, arg, *here, *([] if leaf is None else [(numbers[leaf],)])))
     key.append(tuple([numbers[root] for root in outputs]))
-    return tuple(key), leaves
+    return tuple(key), leaves, through if passed else None
+
+
+def _hides(node: Node) -> bool:
+    """Whether the expression of `node` is not looked at for its value: that is in memory."""
+    return node.memory is not None and node.op is not forms.BUFFER and node.op is not forms.CONST
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +170,16 @@ class Prepared:
 def prepare(roots: Sequence[Node]) -> Prepared:
     """Return the canonical graph of `roots`, with the checks that the settings in force ask for."""
     if not config.get("INKLE_CHECK"):
-        key, leaves = outline(roots)
+        key, found, _ = outline(roots)
         known = _look_up(_graphs, key)
         if known is None:
-            known, leaves = canonicalize(roots)
+            outputs, leaves = canonicalize(roots)
+            place = {leaf: number for number, leaf in enumerate(found)}
+            known = outputs, tuple([place[leaf] for leaf in leaves])
             _keep(_graphs, key, known)
-        return Prepared(known, leaves, ())
+        outputs, places = known
+        return Prepared(outputs, [found[place] for place in places], ())
+    roots = write_out(roots)
     checks = index_checks(roots)
     indices = [check.index for check in checks]
     outputs, leaves = canonicalize([*roots, *(check.first() for check in checks), *indices])

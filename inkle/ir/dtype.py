@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from inkle.errors import DTypeError
@@ -31,22 +31,22 @@ class DType:
         kind: the family that operation semantics depend on.
         bits: width in memory; 0 for `index` (unbounded integers) and `void` (no value).
         mantissa: explicit bits of the fraction of a float, else 0.
+        is_float: whether values are floating point.
     """
 
     name: str
     kind: Kind
     bits: int
     mantissa: int = 0
+    is_float: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_float", self.kind is Kind.FLOAT)
 
     @property
     def itemsize(self) -> int:
         """Bytes of one element in memory."""
         return self.bits // 8
-
-    @property
-    def is_float(self) -> bool:
-        """Whether values are floating point."""
-        return self.kind is Kind.FLOAT
 
     @property
     def is_integer(self) -> bool:

@@ -72,6 +72,11 @@ DETACH = Op(
     "whose value it is, so that equal parameters stay different leaves.",
 )  # fmt: skip
 COPY = Op("copy", 1, text="The source on device `arg`.")
+GRADIENT = Op(
+    "gradient", 3,
+    text="src is (y, g, x): the gradient of the sum of y * g by x, which y was computed from; "
+    "written out when a graph is made canonical.",
+)  # fmt: skip
 
 # --- loop form ------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from inkle.errors import DTypeError
@@ -68,6 +68,7 @@ class Op:
         text: one sentence of semantics for structural operations.
         commutative, associative, idempotent: laws. For floats, associativity holds up to rounding
             and is used inside a REDUCE only.
+        is_elementwise: whether it has a meaning, and works element by element.
         identity: `dtype -> e` with `op(x, e) == x`: where a reduction starts. None: no identity.
     """
 
@@ -83,11 +84,10 @@ class Op:
     associative: bool = False
     idempotent: bool = False
     identity: Callable[[DType], bool | int | float] | None = None
+    is_elementwise: bool = field(init=False)
 
-    @property
-    def is_elementwise(self) -> bool:
-        """Whether the operation works element by element."""
-        return self.meaning is not None
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_elementwise", self.meaning is not None)
 
     def __repr__(self) -> str:
         return self.name

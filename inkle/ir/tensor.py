@@ -294,6 +294,17 @@ def detach(x: Node, owner: int | None = None) -> Node:
     return intern(forms.DETACH, x.dtype, (x,), owner, x.shape)
 
 
+def gradient(y: Node, g: Node, x: Node) -> Node:
+    """Return the gradient of the sum of y * g by `x`, to be written out later.
+
+    Args:
+        y: float node.
+        g: cotangent of its shape and dtype.
+        x: float node that `y` was computed from.
+    """
+    return intern(forms.GRADIENT, x.dtype, (y, g, x), None, x.shape)
+
+
 def is_true(x: Node) -> bool:
     """Whether `x` is the constant True."""
     return x.op is forms.CONST and x.dtype is bool_ and bool(x.arg)

@@ -10,17 +10,20 @@ Formulas and names of the state are PyTorch's.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from inkle.errors import DTypeError, GradientError, OptionError
 from inkle.ir.dtype import float32, promote
+from inkle.ir.node import Node
+from inkle.ir.tensor import broadcast_to
 from inkle.nn import init, pending
 from inkle.nn.state import get_state_dict, load_state_dict
 from inkle.tensor import Tensor, no_grad
 from inkle.tensor.arguments import as_number
 from inkle.tensor.gradients import take_awaited
+from inkle.tensor.origin import user_line
 
 
 class Optimizer:
@@ -80,17 +83,24 @@ class Optimizer:
                 f"none of the {len(self.params)} parameters has a gradient; call loss.backward() "
                 "after zero_grad() and before step()"
             )
+        line = user_line()
         with no_grad():
-            shared = self._begin()
-            for number, param in enumerate(self.params):
-                if param.grad is None:
-                    continue
-                # A subtraction in float32, rounded once: bfloat16 would lose small steps twice.
-                wide = promote(param.dtype, float32)
-                value = param.detach().cast(wide)
-                new = self._update(number, value, param.grad.cast(float32), shared)
-                param.assign(new.cast(param.dtype))
-        return [*self.params, *self.state_dict().values(), *pending.take()]
+            shared = [each._plain_node() for each in self._begin()]
+        kept = self._kept()
+        # On nodes, not tensors: an optimiser of many parameters is mostly Python.
+        for number, param in enumerate(self.params):
+            grad = param.grad
+            if grad is None:
+                continue
+            # A subtraction in float32, rounded once: bfloat16 would lose small steps twice.
+            value = param._plain_node().cast(promote(param.dtype, float32))
+            state = [each[number] for each in kept]
+            before = [each._plain_node() for each in state]
+            step, *after = self._update(value, grad._plain_node().cast(float32), before, shared)
+            param._become(step.cast(param.dtype), line)
+            for each, node in zip(state, after, strict=True):
+                each._become(node, line)
+        return [*self.params, *self._all_state(), *pending.take()]
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the tensors that continue the training, by name, for `nn.state.safe_save`."""
@@ -104,24 +114,35 @@ class Optimizer:
         """
         load_state_dict({"lr": self._lr, **self._state()}, state)
 
-    def _state(self) -> dict[str, object]:
+    def _state(self) -> dict[str, Tensor | list[Tensor]]:
         """Return tensors, or lists with a tensor for each parameter, by name."""
         raise NotImplementedError
 
+    def _all_state(self) -> list[Tensor]:
+        """Return the tensors of `state_dict`."""
+        found = [self._lr]
+        for each in self._state().values():
+            found += each if isinstance(each, list) else [each]
+        return found
+
+    def _kept(self) -> list[list[Tensor]]:
+        """Return the lists of state with a tensor for each parameter."""
+        return [each for each in self._state().values() if isinstance(each, list) and each]
+
     def _begin(self) -> tuple[Tensor, ...]:
         """Do what comes once in a step; return what all parameters need."""
-        return ()
+        return (self._lr,)
 
     def _update(
-        self, number: int, value: Tensor, grad: Tensor, shared: tuple[Tensor, ...]
-    ) -> Tensor:
-        """Return the new value of parameter `number`, and assign its state.
+        self, value: Node, grad: Node, state: Sequence[Node], shared: Sequence[Node]
+    ) -> tuple[Node, ...]:
+        """Return the new value of a parameter, and its new state.
 
         Args:
-            number: place of the parameter in `params`.
             value: float32 or float64.
-            grad: float32.
-            shared: what `_begin` returned.
+            grad: float32, of the same shape.
+            state: of the parameter, one node for each list in `_kept`.
+            shared: what `_begin` returned; no axes.
         """
         raise NotImplementedError
 
@@ -162,19 +183,20 @@ class SGD(Optimizer):
             raise OptionError("nesterov needs a momentum above 0")
         self.momentum_buffer = self._buffers() if momentum else []
 
-    def _state(self) -> dict[str, object]:
+    def _state(self) -> dict[str, Tensor | list[Tensor]]:
         return {"momentum_buffer": self.momentum_buffer}
 
     def _update(
-        self, number: int, value: Tensor, grad: Tensor, shared: tuple[Tensor, ...]
-    ) -> Tensor:
+        self, value: Node, grad: Node, state: Sequence[Node], shared: Sequence[Node]
+    ) -> tuple[Node, ...]:
         if self.weight_decay:
             grad = grad + value.cast(float32) * self.weight_decay
-        if self.momentum:
-            buffer = self.momentum_buffer[number]
-            buffer.assign(buffer * self.momentum + grad)
-            grad = grad + buffer * self.momentum if self.nesterov else buffer
-        return value - self._lr * grad
+        rate = broadcast_to(shared[0], grad.shape)
+        if not self.momentum:
+            return (value - (rate * grad).cast(value.dtype),)
+        buffer = state[0] * self.momentum + grad
+        step = grad + buffer * self.momentum if self.nesterov else buffer
+        return value - (rate * step).cast(value.dtype), buffer
 
 
 class Adam(Optimizer):
@@ -212,29 +234,28 @@ class Adam(Optimizer):
         self.exp_avg = self._buffers()
         self.exp_avg_sq = self._buffers()
 
-    def _state(self) -> dict[str, object]:
+    def _state(self) -> dict[str, Tensor | list[Tensor]]:
         return {"step": self.steps, "exp_avg": self.exp_avg, "exp_avg_sq": self.exp_avg_sq}
 
     def _begin(self) -> tuple[Tensor, ...]:
-        """Count the step; return lr / (1 - beta1^t) and sqrt(1 - beta2^t), stored."""
+        """Count the step; return lr / (1 - beta1^t) and sqrt(1 - beta2^t), stored, and lr."""
         self.steps.assign(self.steps + 1)
         first, second = (_one_minus_power(beta, self.steps) for beta in self.betas)
-        return (self._lr / first).contiguous(), second.sqrt().contiguous()
+        return (self._lr / first).contiguous(), second.sqrt().contiguous(), self._lr
 
     def _update(
-        self, number: int, value: Tensor, grad: Tensor, shared: tuple[Tensor, ...]
-    ) -> Tensor:
+        self, value: Node, grad: Node, state: Sequence[Node], shared: Sequence[Node]
+    ) -> tuple[Node, ...]:
         if self.weight_decay:
-            value, grad = self._decay(value, grad)
-        average, square = self.exp_avg[number], self.exp_avg_sq[number]
+            value, grad = self._decay(value, grad, shared[2])
+        step_size, root_correction = [broadcast_to(each, grad.shape) for each in shared[:2]]
         beta1, beta2 = self.betas
-        step_size, root_correction = shared
-        average.assign(average * beta1 + grad * (1 - beta1))
-        square.assign(square * beta2 + grad * grad * (1 - beta2))
+        average = state[0] * beta1 + grad * (1 - beta1)
+        square = state[1] * beta2 + grad * grad * (1 - beta2)
         spread = square.sqrt() / root_correction + self.eps
-        return value - step_size * (average / spread)
+        return value - (step_size * (average / spread)).cast(value.dtype), average, square
 
-    def _decay(self, value: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+    def _decay(self, value: Node, grad: Node, rate: Node) -> tuple[Node, Node]:
         """Return value and gradient with the penalty on large weights."""
         return value, grad + value.cast(float32) * self.weight_decay
 
@@ -257,8 +278,9 @@ class AdamW(Adam):
     ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay)
 
-    def _decay(self, value: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
-        return value * (1 - self._lr * self.weight_decay), grad
+    def _decay(self, value: Node, grad: Node, rate: Node) -> tuple[Node, Node]:
+        left = (1 - rate * self.weight_decay).cast(value.dtype)
+        return value * broadcast_to(left, value.shape), grad
 
 
 def _one_minus_power(beta: float, steps: Tensor) -> Tensor:

@@ -100,6 +100,11 @@ class Core:
             return self._storage.current
         return self._history.node(self._storage.current)
 
+    def _plain_node(self) -> Node:
+        """Return the node of the value, through which no gradient flows."""
+        node = self._storage.current
+        return node if node.op is forms.BUFFER else tensor.detach(node)
+
     @property
     def grad(self) -> Self | None:
         """Gradient that `backward()` has left here; None before, and where nothing arrives."""

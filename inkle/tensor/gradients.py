@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
+from inkle.autodiff import differentiable_below, has_adjoint
 from inkle.autodiff import gradient as gradient_nodes
 from inkle.engine.trace import current_trace
 from inkle.errors import DTypeError, GradientError, ShapeError
@@ -51,7 +52,7 @@ class Gradients(Random):
         history = self._history
         if history is not None and history.owner:
             return True
-        return bool(leaves.leaves_below(self.node))
+        return leaves.comes_from_leaves(self.node)
 
     @requires_grad.setter
     def requires_grad(self, on: bool) -> None:
@@ -69,7 +70,7 @@ class Gradients(Random):
         if not isinstance(on, Flag):
             raise DTypeError(f"requires_grad_ needs True or False, got {on!r:.60}")
         is_leaf = self._history is not None and self._history.owner != 0
-        if on and not is_leaf and not leaves.leaves_below(self.node):
+        if on and not is_leaf and not leaves.comes_from_leaves(self.node):
             self._set_leaf()
         elif not on and is_leaf:
             self._history = None
@@ -93,7 +94,8 @@ class Gradients(Random):
             GradientError: if no leaf is in reach: call `requires_grad_()` on a parameter first.
         """
         node = self.node
-        found = leaves.leaves_below(node)
+        below = differentiable_below(node)
+        found = leaves.leaves_among(below)
         if not found:
             raise GradientError(
                 "backward: no tensor that requires a gradient is in reach; call requires_grad_() "
@@ -104,7 +106,13 @@ class Gradients(Random):
                 "backward: no gradient flows into or out of a captured function; call backward() "
                 "on the same side of it as the parameters are used, or detach() what it returned"
             )
-        parts = gradient_nodes([node], [self._cotangent(gradient, "backward")], found)
+        cotangent = self._cotangent(gradient, "backward")
+        is_late = not create_graph and not leaves.functional and current_trace() is None
+        parts: list[Node | None]
+        if is_late and all(map(has_adjoint, below)):
+            parts = [tensor.gradient(node, cotangent, leaf) for leaf in found]
+        else:
+            parts = gradient_nodes([node], [cotangent], found)
         totals: dict[int, Node] = {}
         for leaf, part in zip(found, parts, strict=True):
             if part is not None:

@@ -100,6 +100,10 @@ class Indexing(Cutting):
         self._write((), tensor.detach(values), user_line())
         return self
 
+    def _become(self, node: Node, line: str) -> None:
+        """Make `node`, of this shape and dtype, the new value; no gradient flows through it."""
+        self._write((), node, line)
+
     def _values(self, value: Any, shape: Shape, what: str) -> Node:
         """Return `value` as a node of `shape` and of the dtype of self."""
         dtype = self.dtype
@@ -122,9 +126,8 @@ class Indexing(Cutting):
     def _write(self, steps: tuple[Step, ...], values: Node, line: str) -> None:
         """Replace what `steps` show of this tensor by `values`, here and in the base of a view."""
         view = self._view
-        storage = self._storage
         if view is None:
-            self._store(write_back(self.node if steps else storage.current, steps, values), line)
+            self._store(write_back(self.node, steps, values) if steps else values, line)
             return
         view.check_current(line)
         base = view.base

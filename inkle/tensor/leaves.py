@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from typing import Any
 
+from inkle.autodiff import differentiable_below
 from inkle.ir import forms, tensor
 from inkle.ir.node import Node
 
@@ -61,17 +62,24 @@ def leaves_below(node: Node, numbers: Container[int] = owners) -> list[Node]:
         node: where to begin.
         numbers: which leaves count.
     """
-    found: list[Node] = []
+    return leaves_among(differentiable_below(node), numbers)
+
+
+def comes_from_leaves(node: Node) -> bool:
+    """Whether `leaves_below` finds any."""
     seen = {node}
     stack = [node]
     while stack:
         each = stack.pop()
-        if each.op is forms.DETACH:
-            if each.arg in numbers:
-                found.append(each)
-            continue
-        for source in each.src:
-            if source not in seen and source.dtype.is_float:
-                seen.add(source)
-                stack.append(source)
-    return found
+        if each.op is not forms.DETACH:
+            fresh = [s for s in each.src if s not in seen and s.dtype.is_float]
+            seen.update(fresh)
+            stack += fresh
+        elif each.arg in owners:
+            return True
+    return False
+
+
+def leaves_among(nodes: Iterable[Node], numbers: Container[int] = owners) -> list[Node]:
+    """Return those of `nodes` that are leaves with an owner among `numbers`."""
+    return [each for each in nodes if each.op is forms.DETACH and each.arg in numbers]

@@ -75,15 +75,14 @@ class Tensor(Losses):
 
     def _settle(self, leaf: Any) -> None:
         """Make `leaf`, which holds the value, this tensor's storage; keep the way to leaves."""
-        graph = self.node
         history = self._history
-        self._storage.current = leaf
         if history is not None and history.owner:
+            self._storage.current = leaf
             return
-        if graph is not leaf and leaves.leaves_below(graph):
-            self._history = leaves.History(0, graph, leaf)
-        else:
-            self._history = None
+        graph = self.node
+        self._storage.current = leaf
+        is_derived = graph is not leaf and leaves.comes_from_leaves(graph)
+        self._history = leaves.History(0, graph, leaf) if is_derived else None
 
     def _array(self, what: str) -> Array:
         """Return the elements as an array that must not be written to."""
