@@ -1,10 +1,11 @@
 """Time what comes before the first result of large networks: tracing, scheduling, lowering, LLVM.
 
     python benchmarks/compile.py                      all networks, kernels from an empty cache
-    python benchmarks/compile.py gpt2 --passes        one of them, with the time of every pass
+    python benchmarks/compile.py gpt2 --passes        one of them, by pass and by rewrite rule
+    python benchmarks/compile.py --deep               graphs of n and of 2n operations
 
-Each network runs in a process of its own with a cache of its own. "Python" is scheduling and
-lowering; "cold" is the time from the call to the result with all compilation, "warm" with the
+Each network runs in a process of its own with a cache of its own. "Python" is tracing, scheduling
+and lowering; "cold" is the time from the call to the result with all compilation, "warm" with the
 kernels on disk, "again" a third call.
 """
 
@@ -23,6 +24,7 @@ from typing import Any
 NATIVE = "native code"  # the pass that is LLVM's; all others are Python's
 
 
+MOST_RULES = 15  # of a table
 Job = tuple[Callable[[Any], Any], Any]  # a function and its argument
 
 
@@ -85,14 +87,114 @@ NETWORKS: dict[str, Callable[[], Job]] = {
 }
 
 
-def measure(name: str) -> dict[str, Any]:
-    """Run one network twice; return seconds, and those of every pass."""
+def chain(steps: int) -> list[Any]:
+    """Return a vector after that many operations."""
+    from inkle import Tensor
+
+    x = Tensor([0.5] * 64)
+    for number in range(steps // 2):
+        x = x * 0.5 + number % 7
+    return [x]
+
+
+def gathers(steps: int) -> list[Any]:
+    """Return what was found in what was found ... in a table."""
+    from inkle import Tensor
+
+    table = x = Tensor([*range(1, 64), 0]).realize()
+    for _ in range(steps):
+        x = table[x]
+    return [x]
+
+
+def softmaxes(steps: int) -> list[Any]:
+    """Return rows after that many softmaxes."""
+    from inkle import Tensor
+
+    x = Tensor([[0.5] * 32] * 8)
+    for _ in range(steps):
+        x = x.softmax(-1)
+    return [x]
+
+
+def rnn(steps: int) -> list[Any]:
+    """Return the loss and gradients of a recurrent network, unrolled."""
+    import numpy as np
+
+    from inkle import Tensor
+
+    rng = np.random.default_rng(0)
+    u, w = [Tensor(rng.standard_normal((64, 64), np.float32) / 8).requires_grad_() for _ in "uw"]
+    xs, h = Tensor(rng.standard_normal((steps, 8, 64), np.float32)), Tensor(np.zeros((8, 64), "f"))
+    xs.realize(u, w)
+    for number in range(steps):
+        h = (xs[number] @ u + h @ w).tanh()
+    loss = h.square().mean().backward()
+    return [loss, u.grad, w.grad]
+
+
+def training(steps: int) -> list[Any]:
+    """Return the loss and gradients of that many residual layers."""
+    from inkle import Tensor
+
+    w = Tensor([[0.1] * 32] * 32).requires_grad_().realize()
+    x = Tensor([[0.5] * 32] * 8)
+    for _ in range(steps):
+        x = x + (x.layernorm() @ w).relu()
+    loss = x.square().mean().backward()
+    return [loss, w.grad]
+
+
+DEEP = {chain: 10_000, gathers: 2_000, softmaxes: 200, rnn: 200, training: 100}
+
+
+def measure_deep(build: Callable[[int], list[Any]], steps: int) -> dict[str, Any]:
+    """Compute a deep graph; return seconds."""
+    from inkle.engine.pipeline import TIMES
+    from inkle.ir.node import toposort
+
+    build(2)[0].realize()
+    start = time.perf_counter()
+    wanted = build(steps)
+    traced = time.perf_counter() - start
+    size = len(toposort([each.node for each in wanted]))
+    TIMES.clear()
+    start = time.perf_counter()
+    wanted[0].realize(*wanted[1:])
+    seconds = time.perf_counter() - start
+    native = TIMES.seconds.get(NATIVE, 0.0)
+    python = sum(TIMES.seconds.values()) - native
+    return {"trace": traced, "Python": python, "LLVM": native, "all": traced + seconds,
+            "nodes": size, "kernels": TIMES.calls.get("choose schedule", 0)}  # fmt: skip
+
+
+def print_deep() -> None:
+    """Print a table of graphs of n and 2n operations, each from an empty cache."""
+    print(f"{'graph':12} {'n':>7} {'nodes':>8} {'kernels':>8} {'trace':>8} {'Python':>8} "
+          f"{'LLVM':>8} all, s")  # fmt: skip
+    for build, steps in DEEP.items():
+        for n in (steps, 2 * steps):
+            with tempfile.TemporaryDirectory() as cache:
+                row = in_process(f"{build.__name__}:{n}", cache)
+            print(f"{build.__name__:12} {n:7d} {row['nodes']:8d} {row['kernels']:8d} "
+                  f"{row['trace']:8.2f} {row['Python']:8.2f} {row['LLVM']:8.2f} {row['all']:6.2f}",
+                  flush=True)  # fmt: skip
+
+
+def measure(name: str, *, rules: bool) -> dict[str, Any]:
+    """Run one network; return seconds, and those of every pass, and of every rule if asked for."""
     import inkle
     from inkle.engine.pipeline import TIMES
+    from inkle.rewrite.engine import time_rules
 
     function, x = NETWORKS[name]()
     step = inkle.jit(function)
     TIMES.clear()
+    if rules:  # measuring them takes time: in a process of its own
+        with time_rules() as times:
+            first(step(x))
+        rows = sorted(times.seconds.items(), key=lambda row: -row[1])
+        return {"rules": [(each, s, times.tried[each], times.applied[each]) for each, s in rows]}
     start = time.perf_counter()
     first(step(x))
     cold = time.perf_counter() - start
@@ -109,10 +211,10 @@ def first(result: Any) -> float:
     return float(result.reshape(-1)[0].item())
 
 
-def in_process(name: str, cache: str) -> dict[str, Any]:
+def in_process(name: str, cache: str, *options: str) -> dict[str, Any]:
     """Measure in a process of its own."""
     environment = {**os.environ, "INKLE_CACHE": cache}
-    command = [sys.executable, __file__, name, "--one"]
+    command = [sys.executable, __file__, "--one", name, *options]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr)
@@ -125,10 +227,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("networks", nargs="*", choices=[*NETWORKS, []])
     parser.add_argument("--passes", action="store_true", help="print the time of every pass")
-    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--deep", action="store_true", help="graphs of n and of 2n operations")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--rules", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(measure(options.networks[0])))
+        print(json.dumps(measure_one(options.one, rules=options.rules)))
+        return
+    if options.deep:
+        print_deep()
         return
     print(
         f"{'network':16} {'kernels':>8} {'Python':>8} {'LLVM':>8} {'cold':>8} {'warm':>8} again, s"
@@ -145,6 +252,25 @@ def main() -> None:
         if options.passes:
             for each, seconds in sorted(passes.items(), key=lambda item: -item[1]):
                 print(f"    {each:24} {seconds:8.3f} s {cold['calls'][each]:6d} calls")
+            print_rules(name)
+
+
+def measure_one(name: str, *, rules: bool) -> dict[str, Any]:
+    """Measure a network, or a deep graph: "name:n"."""
+    if ":" not in name:
+        return measure(name, rules=rules)
+    kind, steps = name.split(":")
+    return measure_deep(next(each for each in DEEP if each.__name__ == kind), int(steps))
+
+
+def print_rules(name: str) -> None:
+    """Print the rewrite rules that take most time; that of trying them counts."""
+    with tempfile.TemporaryDirectory() as cache:
+        rows = in_process(name, cache, "--rules")["rules"]
+    total = sum(seconds for _, seconds, _, _ in rows)
+    print(f"    {len(rows)} rules were tried, which took {total:.3f} s; most of it:")
+    for rule, seconds, tried, applied in rows[:MOST_RULES]:
+        print(f"    {rule:36} {seconds:8.4f} s {tried:8d} tried {applied:8d} applied")
 
 
 if __name__ == "__main__":

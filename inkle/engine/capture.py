@@ -19,6 +19,7 @@ import numpy as np
 
 from inkle.engine import profile, storage
 from inkle.engine.hoist import Kept, hoist
+from inkle.engine.pipeline import timed
 from inkle.engine.program import Draws, Origins, Place, Program
 from inkle.engine.realize import executable_for, prepare, realize, results, run
 from inkle.engine.storage import Storage
@@ -201,7 +202,7 @@ class Captured(Locked):
         super().__init__()
         assigned = recorder.assigned()
         roots = [*outputs, *assigned.values()]
-        self._prepared = prepare(roots)
+        self._prepared = timed("canonicalize", lambda: prepare(roots))
         self._like = [(node.dtype, node.shape) for node in roots]
         places = {each: number for number, each in enumerate(inputs)}
         self._keys: list[tuple[storage.Array, int]] = []
@@ -213,7 +214,7 @@ class Captured(Locked):
         self._pinned = [(places.get(each, each), leaf) for each, leaf in recorder.pinned.items()]
         self.program = self._program(recorder)
         self._kept: list[tuple[Kept, list[Place]]] = []
-        graph = self._hoist(recorder, closed_over)
+        graph = timed("hoist", lambda: self._hoist(recorder, closed_over))
         donated = self._donated()
         self._executable = executable_for(graph, donated) if graph else None
         taken = self._executable.plan.in_place if self._executable else ()

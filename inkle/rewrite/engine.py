@@ -8,8 +8,9 @@ shared expressions and repeated kernels are simplified once.
 from __future__ import annotations
 
 import threading
+import time
 import weakref
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,6 +52,40 @@ def record() -> Iterator[list[Step]]:
         yield steps
     finally:
         _local.steps = outer
+
+
+class RuleTimes:
+    """What rules cost, by name: seconds, how often they were tried, and how often they applied."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.tried: Counter[str] = Counter()
+        self.applied: Counter[str] = Counter()
+
+    def first(
+        self, table: Sequence[tuple[str, Matcher]], node: Node, known: Known
+    ) -> tuple[str, Node | None]:
+        """Return the first rule of `table` that applies to `node` and what it makes of it."""
+        for name, matcher in table:
+            start = time.perf_counter()
+            result = matcher(node, known)
+            self.seconds[name] += time.perf_counter() - start
+            self.tried[name] += 1
+            if result is not None:
+                self.applied[name] += 1
+                return name, result
+        return "", None
+
+
+@contextmanager
+def time_rules() -> Iterator[RuleTimes]:
+    """Measure every rule that is tried in this thread, which then takes longer."""
+    outer = getattr(_local, "times", None)
+    times = _local.times = RuleTimes()
+    try:
+        yield times
+    finally:
+        _local.times = outer
 
 
 class RuleSet:
@@ -128,6 +163,17 @@ class RuleSet:
             self._memo[node] = weakref.ref(result)
 
 
+def _first(
+    table: Sequence[tuple[str, Matcher]], node: Node, known: Known
+) -> tuple[str, Node | None]:
+    """Return the first rule of `table` that applies to `node` and what it makes of it."""
+    for name, matcher in table:
+        result = matcher(node, known)
+        if result is not None:
+            return name, result
+    return "", None
+
+
 _Task = tuple[Node, Node | None]
 
 
@@ -150,6 +196,8 @@ class _Run:
         self.busy: dict[Node, str] = {}  # nodes whose replacement is under way, and by which rule
         self.fired: Counter[str] = Counter()
         self.steps: list[Step] | None = getattr(_local, "steps", None)
+        times: RuleTimes | None = getattr(_local, "times", None)
+        self._first = _first if times is None else times.first
 
     def visit(self, roots: Sequence[Node]) -> None:
         """Fill `done` for everything below `roots`."""
@@ -291,15 +339,15 @@ class _Run:
         if not src:
             return "", None
         if src[-1].op is forms.CONST and all(source.op is forms.CONST for source in src):
-            result: Node | None = fold(node)
-            if result is not node:
-                return "constant_folding", result
-        for name, matcher in self.rules.table(node.op, src[-1].dtype):
-            result = matcher(node, self.known)
-            if result is not None:
-                assert result.dtype is node.dtype, f"{name} made {result!r} of {node!r}"
-                return name, broadcast_to(result, node.shape)
-        return "", None
+            folded = fold(node)
+            if folded is not node:
+                return "constant_folding", folded
+        table = self.rules.table(node.op, src[-1].dtype)
+        name, result = self._first(table, node, self.known)
+        if result is None:
+            return "", None
+        assert result.dtype is node.dtype, f"{name} made {result!r} of {node!r}"
+        return name, broadcast_to(result, node.shape)
 
     def _check_circle(self, waiting: list[_Task]) -> None:
         for source, _ in waiting:

@@ -27,6 +27,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from inkle import config
 from inkle.engine.capture import Recorder
+from inkle.engine.pipeline import timed
 from inkle.engine.trace import current_trace, tracing
 from inkle.errors import TraceError
 from inkle.ir.node import Node
@@ -217,7 +218,7 @@ class Jit(Generic[P, R]):
         state = self._state
         reason = self._reason(call)
         hidden = hidden_state()
-        traced = self._trace(call, args, kwargs)
+        traced = timed("trace", lambda: self._trace(call, args, kwargs))
         if traced.recorder.escaped():
             gc.collect()  # perhaps they are in cycles to which nobody refers
         escaped = traced.recorder.escaped()

@@ -12,7 +12,7 @@ from inkle.ir.dtype import bool_, float32, index, int32
 from inkle.ir.loop import range_
 from inkle.ir.node import Node, const
 from inkle.ir.op import INTEGER
-from inkle.rewrite.engine import RuleSet, record
+from inkle.rewrite.engine import RuleSet, record, time_rules
 from inkle.rewrite.known import Known
 from inkle.rewrite.rule import FIXED, INDEX, function_rule, rule
 from inkle.rules import SIMPLIFY
@@ -148,6 +148,17 @@ def test_nothing_is_recorded_outside_and_what_is_remembered_is_recorded_again():
 
     assert len(inner) == 1
     assert outer == []
+
+
+def test_rules_are_timed_where_that_is_asked_for():
+    rules = RuleSet([ADD_ZERO, ADD_CONSTANTS])
+    with time_rules() as times:
+        rules.simplify((N + 3) + -3)
+    rules.simplify((M + 3) + -3)
+
+    assert times.applied == {"add_zero": 1, "add_constants": 1}
+    assert times.tried["add_zero"] >= times.tried["add_constants"] >= 1
+    assert all(times.seconds[name] > 0 for name in times.tried)
 
 
 def test_facts_narrow_and_are_not_remembered():
