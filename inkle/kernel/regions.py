@@ -113,8 +113,9 @@ def _region(node: Node) -> Region:
             if here.op.is_elementwise and here.dtype.bits:
                 work += SLOW.get(here.op, 0.5)
             stack.extend(here.src)
-    ranges = frozenset().union(*(root.ranges for root in roots)) | node.ranges
-    return Region(node, ranges, bound_ranges(node), tuple(loads), work, itemsize)
+    bound = bound_ranges(node)  # also where the body is a constant, the same at every point
+    ranges = node.ranges.union(bound, *(root.ranges for root in roots))
+    return Region(node, ranges, bound, tuple(loads), work, itemsize)
 
 
 def access_cost(region: Region, access: Node, at: Node, lane: Node, lanes: int) -> float:

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from inkle.ir import forms, ops
+from inkle.ir.dtype import float32, index
 from inkle.ir.loop import Axis, Kernel, axis_of, load, range_, reduce, store
+from inkle.ir.node import const
 from inkle.kernel.access import coefficient
 from inkle.kernel.choose import choose_schedule
 from inkle.kernel.machine import Machine
@@ -96,3 +98,17 @@ def test_chunks_of_a_large_kernel_with_few_lanes_come_to_an_end(columns):
     run(choose_schedule(matmul(m, columns, k)[0], MACHINES["avx512"]), out, a, b)
 
     np.testing.assert_array_equal(out, a @ b)
+
+
+@machines
+@pytest.mark.parametrize("shape", [(11, 52), (64, 64), (3, 200)])
+def test_a_sum_of_constants_over_two_axes_has_one_lane(machine, shape):
+    """The body depends on no axis: a constant that appears when operations are written out."""
+    i, j = (range_(number, extent) for number, extent in enumerate(shape))
+    total = reduce(ops.ADD, const(1.0, float32), (i, j))
+    kernel = Kernel((store(flat(0, 1), const(0, index), total),), (i, j))
+    out = np.zeros(1, np.float32)
+
+    run(choose_schedule(kernel, machine), out)
+
+    assert out.item() == shape[0] * shape[1]
