@@ -288,6 +288,8 @@ class Points:
 def disagreement(at: Array, who: Array, values: Array, dtype: DType | None) -> int | None:
     """Return an element that two different points left with different bits, if there is one.
 
+    All NaN are one: which bits an operation gives them is not defined.
+
     Args:
         at: elements written, in the order of time.
         who: number of the point that wrote.
@@ -300,6 +302,7 @@ def disagreement(at: Array, who: Array, values: Array, dtype: DType | None) -> i
     is_last[:-1] = (at[1:] != at[:-1]) | (who[1:] != who[:-1])
     at, values = at[is_last], values[is_last]
     if dtype is not None and dtype is not index:
-        values = to_bits(np.ascontiguousarray(values), dtype)
+        same = np.where(values != values, np.nan, values) if dtype.is_float else values
+        values = to_bits(same.astype(values.dtype), dtype)
     found = np.flatnonzero((at[1:] == at[:-1]) & (values[1:] != values[:-1]))
     return int(at[found[0]]) if found.size else None

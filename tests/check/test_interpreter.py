@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from inkle.check.interpreter import KernelFault, Memory, boxes, run_kernel, run_plan
-from inkle.check.points import Space
+from inkle.check.points import Space, disagreement
 from inkle.errors import InternalError
 from inkle.ir import dtype as dt
 from inkle.ir import ops
@@ -237,6 +237,14 @@ def test_parallel_points_may_not_combine_into_one_element():
 
     with pytest.raises(KernelFault, match="race: element 0"):
         run(store(A, r // N, const(1, dt.int32), combine=ops.ADD), [r])
+
+
+def test_points_agree_about_any_nan_and_not_about_zeros_of_two_signs():
+    nans = np.array([0x7FC00000, 0xFFC00001], np.uint32).view(np.float32)
+    at, who = np.zeros(2, np.int64), np.arange(2)
+
+    assert disagreement(at, who, nans, dt.float32) is None
+    assert disagreement(at, who, np.array([0.0, -0.0], np.float32), dt.float32) == 0
 
 
 def test_parallel_points_that_fill_a_stage_differently_race():
