@@ -6,22 +6,24 @@ first place where it lies outside. It is looked at after the run, before any res
 
     first = min over all places p of (p if index[p] < -n or index[p] >= n else number of places)
 
+Of an index inside of a loop over time, all steps are looked at: it is stacked, one row per step.
+
 The class numbers of a loss are looked at in the same way (`expect_classes`).
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
 from inkle import config
 from inkle.engine import storage
 from inkle.errors import IndexRangeError
-from inkle.ir import forms, ops, tensor
+from inkle.ir import forms, ops, scan, tensor
 from inkle.ir.bounds import bounds, is_in_range
-from inkle.ir.node import Node, Shape
+from inkle.ir.node import Node, Shape, toposort
 
 EFFECTS = {forms.GATHER: "the read gives 0", forms.SCATTER: "the write is dropped"}
 
@@ -33,10 +35,13 @@ class Check:
     Attributes:
         what: line and operation, for the message.
         index: node of the integers.
+        loops: the lines of the loops over time around, the outermost first; each is one more axis
+            of the integers.
     """
 
     what: str
     index: Node
+    loops: tuple[str, ...]
 
     def wrong(self, index: Node) -> Node:
         """Return where `index`, the same integers in another shape, is wrong."""
@@ -58,8 +63,15 @@ class Check:
 
     def error(self, place: int, value: int) -> IndexRangeError:
         """Return the error for `value` at a flat place."""
-        where = _coordinates(place, self.index.shape)
-        return IndexRangeError(self.message(f" at position {where}" if where else "", value))
+        shape = self.index.shape
+        steps, shape = shape[: len(self.loops)], shape[len(self.loops) :]
+        where = _coordinates(place % prod(shape), shape)
+        what = self.what
+        rows = _unravelled(place // prod(shape), steps)
+        for row, line in zip(rows[::-1], self.loops[::-1], strict=True):
+            what += f" in row {row} of the loop over time of {line}"
+        named = replace(self, what=what)
+        return IndexRangeError(named.message(f" at position {where}" if where else "", value))
 
     def _flat(self) -> Node:
         return tensor.reshape(self.index, (prod(self.index.shape),))
@@ -146,18 +158,29 @@ def index_checks(roots: Sequence[Node]) -> list[Check]:
     if not config.get("INKLE_CHECK"):
         return []
     found: dict[Check, Check] = {}
-    for node in _pending(roots):
-        for check in (*_unproved(node), *_classes(node)):
-            found.setdefault(_same(check), check)
+    for check in _checks(_pending(roots)):
+        found.setdefault(_same(check), check)
     return list(found.values())
+
+
+def _checks(nodes: Iterable[Node]) -> Iterator[Check]:
+    """Yield the checks of nodes, sources before users."""
+    for node in nodes:
+        yield from _unproved(node)
+        yield from _classes(node)
+        if node.op is forms.SCAN:
+            line = node.origin or "an unknown line"
+            for check in _checks(toposort(scan.step_of(node))):
+                index = scan.stack(node.src, node.arg[0], check.index)
+                yield replace(check, index=index, loops=(line, *check.loops))
 
 
 def _same(check: Check) -> Check:
     """Return what equal checks have in common: not the operation, nor a tensor's other axes."""
     if isinstance(check, IndexCheck):
         n = check.shape[check.axis]
-        return IndexCheck("", check.index, (n,), 0, "")
-    return replace(check, what="")
+        return IndexCheck("", check.index, (), (n,), 0, "")
+    return replace(check, what="", loops=())
 
 
 def _pending(roots: Sequence[Node]) -> list[Node]:
@@ -189,7 +212,7 @@ def _unproved(node: Node) -> Iterator[Check]:
                 index = index.src[0]  # the same values, fewer times
             if not is_in_range(index, -x.shape[axis], x.shape[axis]):
                 what = f"{node.origin or 'unknown line'}: {node.op.name}"
-                yield IndexCheck(what, index, x.shape, axis, EFFECTS[node.op])
+                yield IndexCheck(what, index, (), x.shape, axis, EFFECTS[node.op])
 
 
 def _classes(node: Node) -> Iterator[Check]:
@@ -198,7 +221,8 @@ def _classes(node: Node) -> Iterator[Check]:
     if expected is not None and 0 not in node.shape:
         classes, ignored, what = expected
         if not is_in_range(node, 0, classes):
-            yield ClassCheck(f"{node.origin or 'unknown line'}: {what}", node, classes, ignored)
+            line = node.origin or "unknown line"
+            yield ClassCheck(f"{line}: {what}", node, (), classes, ignored)
 
 
 def _outside(index: Node, start: int, stop: int) -> Node:
@@ -216,9 +240,14 @@ def _outside(index: Node, start: int, stop: int) -> Node:
 
 def _coordinates(place: int, shape: Shape) -> Shape:
     """Return a flat place as one coordinate for each axis that is longer than 1."""
+    pairs = zip(_unravelled(place, shape), shape, strict=True)
+    return tuple([here for here, n in pairs if n > 1])
+
+
+def _unravelled(place: int, shape: Shape) -> Shape:
+    """Return a flat place as one coordinate for each axis."""
     out: list[int] = []
     for n in reversed(shape):
         place, here = divmod(place, n)
-        if n > 1:
-            out.append(here)
+        out.append(here)
     return tuple(out[::-1])

@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 
+import inkle
 from inkle import Context, Tensor, jit
 from inkle.engine import realize
 from inkle.engine.index_checks import index_checks
@@ -219,3 +220,71 @@ def test_wrong_class_in_a_captured_training_step_changes_nothing():
     assert weight.tolist() == before
     step(ints(1, 1))
     assert weight.tolist() != before
+
+
+# --- loops over time ------------------------------------------------------------------------------
+
+TABLE = Tensor(np.arange(12.0).reshape(4, 3))
+GOOD, BAD = [[1.0, 0.0, 0.0], [2.0, 0.0, 0.0]], [[5.0, 0.0, 0.0], [2.0, 0.0, 0.0]]
+
+
+def look_up(s, x):
+    return s * 0 + x, TABLE[s.sum().cast("int64")]  # s: the row before
+
+
+def last_look(xs, **options):
+    return inkle.scan(look_up, Tensor(np.zeros(3)), xs, **options)[1]
+
+
+def test_index_in_a_step_is_found_with_its_line_row_and_loop():
+    message = (
+        r"test_index_checks\.py:\d+: gather in row 1 of the loop over time of "
+        r"test_index_checks\.py:\d+: index 5 is out of range for axis 0 with 4 elements"
+    )
+
+    assert last_look(Tensor(GOOD)).tolist() == [[0, 1, 2], [3, 4, 5]]
+    with pytest.raises(IndexRangeError, match=message):
+        last_look(Tensor(BAD)).tolist()
+    with pytest.raises(IndexRangeError, match="row 0 of the loop"):
+        last_look(Tensor(BAD[::-1]), reverse=True).tolist()
+
+
+def test_index_in_a_loop_in_a_loop_names_both_rows():
+    def outer(total, factor):
+        return total + last_look(Tensor(BAD) * factor).sum(), None
+
+    with pytest.raises(IndexRangeError, match=r"in row 1 of the loop .* in row 2 of the loop"):
+        inkle.scan(outer, Tensor(0.0).double(), Tensor([0.0, 0.5, 1.0]).double())[0].item()
+
+
+def test_index_in_a_captured_loop_is_found_at_its_call_and_state_stays():
+    state = Tensor(np.zeros(3))
+
+    @jit
+    def step(xs):
+        last, rows = inkle.scan(look_up, state, xs)
+        state.assign(last)
+        return rows
+
+    step(Tensor(GOOD))
+    with pytest.raises(IndexRangeError, match="row 1 of the loop"):
+        step(Tensor(BAD))
+
+    assert state.tolist() == [2, 0, 0]
+    assert step(Tensor(GOOD)).tolist() == [[6, 7, 8], [3, 4, 5]]
+
+
+def test_class_in_a_step_is_found():
+    def loss(s, x):
+        return s * 0 + x, (s + x)[None].cross_entropy(s.sum().cast("int64")[None])
+
+    with pytest.raises(IndexRangeError, match=r"cross_entropy in row 1 of the loop .* class 5"):
+        inkle.scan(loss, Tensor(np.zeros(3)), Tensor(BAD))[1].tolist()
+
+
+def test_gradients_of_a_loop_share_its_checks():
+    start = Tensor(np.zeros(3), requires_grad=True)
+    _, rows = inkle.scan(look_up, start, Tensor(GOOD))
+    rows.sum().backward()
+
+    assert len(checked(rows, start.grad)) == 1
