@@ -14,7 +14,7 @@ from inkle.autodiff import differentiable_below, write_out
 from inkle.engine import profile, storage
 from inkle.engine.executable import Executable
 from inkle.engine.index_checks import Check, index_checks
-from inkle.engine.pipeline import timed
+from inkle.engine.pipeline import timed, uncollected
 from inkle.engine.trace import current_trace
 from inkle.ir import forms, spec, tensor
 from inkle.ir.dtype import DType, int64
@@ -221,7 +221,7 @@ def executable_for(
     key = (outputs, donated, config.get("INKLE_TARGET"), config.get("INKLE_THREADS"))
     found = _look_up(_executables, key)
     if found is None:
-        with _building:
+        with _building, uncollected():
             found = _look_up(_executables, key) or _build(outputs, donated)
             _keep(_executables, key, found)
     return found

@@ -18,7 +18,7 @@ import struct
 import threading
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 from inkle.errors import DTypeError, ShapeError
 from inkle.ir import forms, ops
@@ -126,7 +126,11 @@ def intern(op: Op, dtype: DType, src: tuple[Node, ...], arg: Any, shape: Shape) 
             found = object.__new__(Node)
             found.op, found.dtype, found.src, found.arg = op, dtype, src, arg
             found.shape, found.origin, found.memory = shape, None, None
-            found.ranges = _ranges(found)
+            found.ranges = NO_RANGES
+            for source in src:
+                if source.ranges or op is forms.RANGE:
+                    found.ranges = _ranges(found)
+                    break
             new = _Entry(found, _forget)
             new.key = key
             _table[key] = new
@@ -295,19 +299,18 @@ def toposort(roots: Iterable[Node]) -> list[Node]:
     """Return every node below and including `roots`, each once, sources before users."""
     seen: set[Node] = set()
     out: list[Node] = []
-    stack: list[tuple[Node, bool]] = [(root, False) for root in roots]
+    stack: list[Node | None] = [*roots]  # None: the node below it follows its sources
     stack.reverse()
     while stack:
-        node, expanded = stack.pop()
-        if expanded:
-            out.append(node)
+        node = stack.pop()
+        if node is None:
+            out.append(cast(Node, stack.pop()))
         elif node not in seen:
             seen.add(node)
-            if node.src:
-                stack.append((node, True))
-                stack.extend(
-                    [(source, False) for source in reversed(node.src) if source not in seen]
-                )
+            src = node.src
+            if src:
+                stack += (node, None)
+                stack += src if len(src) == 1 else src[::-1]
             else:
                 out.append(node)
     return out
@@ -348,14 +351,18 @@ def transform(
     Nodes in `done` are taken as they are there, and their sources are not visited.
     """
     done = dict(done or {})
-    stack: list[tuple[Node, bool]] = [(root, False) for root in roots]
+    stack: list[Node | None] = [*roots]  # None: the node below it follows its sources
     while stack:
-        node, expanded = stack.pop()
-        if node in done:
-            continue
-        if expanded or not node.src:
-            done[node] = step(node, tuple([done[source] for source in node.src]))
-        else:
-            stack.append((node, True))
-            stack.extend([(source, False) for source in node.src if source not in done])
+        node = stack.pop()
+        if node is None:
+            node = cast(Node, stack.pop())
+            if node not in done:
+                done[node] = step(node, tuple([done[source] for source in node.src]))
+        elif node not in done:
+            src = node.src
+            if src:
+                stack += (node, None)
+                stack += src
+            else:
+                done[node] = step(node, ())
     return done

@@ -423,3 +423,23 @@ def test_realized_values_are_leaves_of_an_outline():
 
     assert before != after
     assert leaves == [y._storage.outside]
+
+
+# --- the collector of cycles ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_the_collector_is_as_before_after_compiling(is_on, monkeypatch):
+    during = []
+    monkeypatch.setattr(realize, "schedule", lambda roots: during.append(gc.isenabled()) or 1 / 0)
+    before = gc.isenabled()
+    (gc.enable if is_on else gc.disable)()
+    try:
+        with pytest.raises(ZeroDivisionError):
+            (Tensor([1.0, 2.0]) * 1234.5).realize()
+        after = gc.isenabled()
+    finally:
+        (gc.enable if before else gc.disable)()
+
+    assert during == [False]
+    assert after == is_on
