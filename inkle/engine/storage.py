@@ -15,7 +15,7 @@ from weakref import getweakrefcount
 import numpy as np
 import numpy.typing as npt
 
-from inkle.engine.trace import current_trace
+from inkle.engine.trace import current_trace, traces
 from inkle.errors import DeviceError, DTypeError, TraceError
 from inkle.ir import forms, tensor
 from inkle.ir.dtype import BY_NAME, DType, Kind, bfloat16, uint16
@@ -46,14 +46,15 @@ class Storage:
         self.outside = current
         self.device = device
         self.serial = next(serials)
-        trace = current_trace()
-        if trace is not None:
-            trace.born(self)
+        if traces:  # a capture in progress, here or elsewhere
+            trace = current_trace()
+            if trace is not None:
+                trace.born(self)
 
     @property
     def current(self) -> Node:
         """The node of the latest version, as a capture in progress in this thread sees it."""
-        trace = current_trace()
+        trace = current_trace() if traces else None
         return self.outside if trace is None else trace.read(self)
 
     @current.setter

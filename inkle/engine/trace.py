@@ -46,24 +46,24 @@ class Trace(Protocol):
         """Return a leaf that holds the first of `count` random counters at each later call."""
 
 
-_traces: dict[int, Trace] = {}  # thread -> the capture in progress there
+traces: dict[int, Trace] = {}  # thread -> the capture in progress there
 
 
 def current_trace() -> Trace | None:
     """Return the capture in progress in this thread."""
-    return _traces.get(get_ident()) if _traces else None
+    return traces.get(get_ident()) if traces else None
 
 
 @contextmanager
 def tracing(trace: Trace | None) -> Iterator[None]:
     """Let `trace` see what this thread does inside a `with` block; None: nobody."""
     thread = get_ident()
-    before = _traces.pop(thread, None)
+    before = traces.pop(thread, None)
     if trace is not None:
-        _traces[thread] = trace
+        traces[thread] = trace
     try:
         yield
     finally:
-        _traces.pop(thread, None)
+        traces.pop(thread, None)
         if before is not None:
-            _traces[thread] = before
+            traces[thread] = before

@@ -174,7 +174,10 @@ def elementwise(op: Op, src: tuple[Node, ...]) -> Node:
         ShapeError: if shapes differ.
     """
     dtype = op.dtype_rule(op, tuple([source.dtype for source in src]))
-    shape: Shape = ()
+    shape: Shape = src[0].shape
+    if len(src) == 1 or (len(src) == 2 and src[1].shape == shape):
+        return intern(op, dtype, src, None, shape)
+    shape = ()
     loose = False
     for source in src:
         if not source.shape:

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from inkle.engine.storage import Storage
-from inkle.engine.trace import current_trace
+from inkle.engine.trace import current_trace, traces
 from inkle.errors import DeviceError, DTypeError, ShapeError
 from inkle.ir import forms, tensor
 from inkle.ir.dtype import DType, Kind, bool_, float32, int64, promote
@@ -96,9 +96,10 @@ class Core:
     @property
     def node(self) -> Node:
         """The node of the graph that stands for this tensor's value."""
-        if self._history is None:
-            return self._storage.current
-        return self._history.node(self._storage.current)
+        history = self._history
+        if history is not None:
+            return history.node(self._storage.current)
+        return self._storage.current if traces else self._storage.outside
 
     def _plain_node(self) -> Node:
         """Return the node of the value, through which no gradient flows."""

@@ -19,12 +19,17 @@ _lines: dict[tuple[int, int], str] = {}
 _codes: dict[int, CodeType] = {}  # keeps them alive, so that their id stays theirs
 
 
-def user_line() -> str:
-    """Return "file.py:12" of the innermost frame outside inkle."""
-    frame = sys._getframe(1)
-    while frame.f_code.co_filename.startswith(PACKAGE) and frame.f_back is not None:
-        frame = frame.f_back
+def user_line(depth: int = 1) -> str:
+    """Return "file.py:12" of the innermost frame outside inkle.
+
+    Args:
+        depth: how many frames up to begin: the caller knows that those below are inkle's.
+    """
+    frame = sys._getframe(depth)
     code = frame.f_code
+    while code.co_filename.startswith(PACKAGE) and frame.f_back is not None:
+        frame = frame.f_back
+        code = frame.f_code
     key = (id(code), frame.f_lasti)
     line = _lines.get(key)
     if line is None:
@@ -40,10 +45,9 @@ def stamp(node: Node, line: str | None = None) -> None:
     """Label `node`, and the unlabelled nodes it was just built from, with the user's line."""
     if node.origin is not None or not node.src:
         return
-    node.origin = line = line or user_line()
+    node.origin = line = line or user_line(3)
     stack = [source for source in node.src if source.origin is None and source.src]
-    while stack:
-        source = stack.pop()
+    for source in stack:
         if source.origin is None:
             source.origin = line
-            stack.extend([each for each in source.src if each.origin is None and each.src])
+            stack += [each for each in source.src if each.origin is None and each.src]
