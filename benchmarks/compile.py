@@ -18,13 +18,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 NATIVE = "native code"  # the pass that is LLVM's; all others are Python's
 
 
 MOST_RULES = 15  # of a table
+STEPS = (
+    "fold_reductions", "prepare", "split_contractions", "in_order", "fuse_siblings", "_assemble",
+)  # fmt: skip
 Job = tuple[Callable[[Any], Any], Any]  # a function and its argument
 
 
@@ -181,8 +184,23 @@ def print_deep() -> None:
                   flush=True)  # fmt: skip
 
 
+def time_steps(module: Any, names: Sequence[str]) -> None:
+    """Count the time of functions of a module as that of passes, "module: name"."""
+    from inkle.engine.pipeline import timed
+
+    for name in names:
+        function = getattr(module, name)
+        title = f"  {module.__name__.rpartition('.')[2]}: {name.strip('_')}"
+        setattr(module, name, lambda *args, f=function, t=title: timed(t, lambda: f(*args)))
+
+
 def measure(name: str, *, rules: bool) -> dict[str, Any]:
     """Run one network; return seconds, and those of every pass, and of every rule if asked for."""
+    from inkle.engine import realize
+    from inkle.schedule import plan
+
+    time_steps(plan, STEPS)
+    time_steps(realize, ["donate"])
     import inkle
     from inkle.engine.pipeline import TIMES
     from inkle.rewrite.engine import time_rules
@@ -245,12 +263,14 @@ def main() -> None:
             cold, warm = in_process(name, cache), in_process(name, cache)
         passes = cold["passes"]
         native = passes.get(NATIVE, 0.0)
-        python = sum(passes.values()) - native
+        python = sum(s for each, s in passes.items() if not each.startswith(" ")) - native
         kernels = cold["calls"].get("choose schedule", 0)
         print(f"{name:16} {kernels:8d} {python:8.2f} {native:8.2f} {cold['cold']:8.2f} "
               f"{warm['cold']:8.2f} {cold['again']:8.3f}", flush=True)  # fmt: skip
         if options.passes:
-            for each, seconds in sorted(passes.items(), key=lambda item: -item[1]):
+            for each, seconds in sorted(
+                passes.items(), key=lambda item: -item[1]
+            ):  # parts: indented
                 print(f"    {each:24} {seconds:8.3f} s {cold['calls'][each]:6d} calls")
             print_rules(name)
 

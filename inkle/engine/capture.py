@@ -375,11 +375,13 @@ class Captured(Locked):
 
     def _take_former(self, number: int, former: Storage) -> Buffer | None:
         """Return the memory of a former value of an output, if it fits and nobody can see it."""
-        leaf = former.outside
-        fits = leaf.op is forms.BUFFER and (leaf.dtype, leaf.shape) == self._like[number]
-        del leaf  # `take` counts who refers to it
         assert self._executable is not None
-        return storage.take(former, self) if fits and self._executable.is_fresh(number) else None
+        if not self._executable.is_fresh(number):
+            return None
+        leaf, (dtype, shape) = former.outside, self._like[number]
+        fits = leaf.op is forms.BUFFER and leaf.dtype is dtype and leaf.shape == shape
+        del leaf  # `take` counts who refers to it
+        return storage.take(former, self) if fits else None
 
     def _leaves(self, buffers: Sequence[Buffer], outputs: Iterable[int]) -> dict[int, Node]:
         return {i: storage.new_leaf(*self._like[i], buffers[i]) for i in outputs}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -57,6 +58,10 @@ class Executable(Locked):
         self._sizes = [memory.size * memory.dtype.itemsize for _, memory in fresh]
         numbers = dict(self._inputs)
         self._outputs = [(numbers.get(place, -1), place) for place in plan.outputs]
+        counts = Counter(place for _, place in self._outputs)
+        self._alone = frozenset(
+            i for i, (k, place) in enumerate(self._outputs) if k < 0 and counts[place] == 1
+        )
         positions = {place: k for k, place in enumerate(self._fresh)}
         self._picks = [(i, positions.get(place, -1)) for i, place in self._outputs]
         self._offsets: list[tuple[int, int]] = []
@@ -105,8 +110,7 @@ class Executable(Locked):
 
     def is_fresh(self, number: int) -> bool:
         """Whether an output has memory of its own."""
-        index, place = self._outputs[number]
-        return index < 0 and [each for _, each in self._outputs].count(place) == 1
+        return number in self._alone
 
     def launch(self, then: Iterable[Call] = ()) -> None:
         """Run what is bound, then make the calls `then`; Ctrl-C comes before or after all that."""
