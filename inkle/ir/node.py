@@ -18,7 +18,7 @@ import struct
 import threading
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any
 
 from inkle.errors import DTypeError, ShapeError
 from inkle.ir import forms, ops
@@ -302,12 +302,12 @@ def toposort(roots: Iterable[Node]) -> list[Node]:
     """Return every node below and including `roots`, each once, sources before users."""
     seen: set[Node] = set()
     out: list[Node] = []
-    stack: list[Node | None] = [*roots]  # None: the node below it follows its sources
+    stack: list[Any] = [*roots]  # None: the node below it follows its sources
     stack.reverse()
     while stack:
         node = stack.pop()
         if node is None:
-            out.append(cast(Node, stack.pop()))
+            out.append(stack.pop())
         elif node not in seen:
             seen.add(node)
             src = node.src
@@ -354,11 +354,11 @@ def transform(
     Nodes in `done` are taken as they are there, and their sources are not visited.
     """
     done = dict(done or {})
-    stack: list[Node | None] = [*roots]  # None: the node below it follows its sources
+    stack: list[Any] = [*roots]  # None: the node below it follows its sources
     while stack:
         node = stack.pop()
         if node is None:
-            node = cast(Node, stack.pop())
+            node = stack.pop()
             if node not in done:
                 done[node] = step(node, tuple([done[source] for source in node.src]))
         elif node not in done:
