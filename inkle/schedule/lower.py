@@ -79,7 +79,7 @@ class Planner:
                 if node.op not in LEAVES:
                     self.forced.setdefault(node, "contiguous() or a long reduction asks for it")
             elif node.op in SPECIAL:
-                self.forced.setdefault(node, f"a {node.op.name} writes memory")
+                self.forced.setdefault(node, f"{node.op.name} writes memory")
             if node.op is forms.SCAN:
                 for source in node.src[node.arg[0].carried :]:
                     self.forced.setdefault(stored_as(source), "read by a loop over time")
