@@ -118,8 +118,13 @@ def work_of(order: Sequence[Node], stored: Collection[Node]) -> dict[Node, Work]
             found[node] = work._replace(flops=work.flops * share)
         elif op in forms.MOVEMENT or op is forms.DETACH:
             found[node] = found[node.src[0]]
-        elif op is forms.CAT or op is forms.GATHER:
+        elif op is forms.CAT:
             found[node] = _joined(2.0, [found[source] for source in node.src])
+        elif op is forms.GATHER:
+            work = _joined(2.0, [found[source] for source in node.src])
+            if work.bytes > bytes_of(node):  # of a large table it reads no more than it takes
+                work = Work(work.flops, frozenset((node,)), bytes_of(node))
+            found[node] = work
         else:
             found[node] = Work(0.0, frozenset((node,)), bytes_of(node))
     return found

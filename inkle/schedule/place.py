@@ -56,6 +56,18 @@ def is_large(nest: Nest) -> bool:
     return nest.size > MAX_DEMANDS or memories >= MAX_MEMORIES
 
 
+def _points_outside(demand: Demand) -> int:
+    """Return how often a reduction is computed in its nest: its loops become the outer ones.
+
+    Not if vectors would then go along them, through many rows at once.
+    """
+    stores = demand.nest.stores
+    terms = stores[0].at.terms if stores else {}
+    if min(terms, key=lambda loop: abs(terms[loop]), default=None) in demand.depends_on:
+        return demand.points()
+    return min(demand.points(), prod(map(extent, demand.depends_on)))
+
+
 class Placer:
     """Decides, given what is known of the graph."""
 
@@ -165,10 +177,11 @@ class Placer:
             reason = self.why_not_here(demand)
             if reason:
                 return reason
-        work, size, extent = self._work[node.src[0]], size_of(node), reduced_extent(node)
+        points = sum(map(_points_outside, demands))
+        work, size, reduced = self._work[node.src[0]], size_of(node), reduced_extent(node)
         if len(demands) == 1 and points <= WASTE * size:
             return None
-        each = extent * (work.flops + 1.0) * self._facts.flop  # nanoseconds of one element
+        each = reduced * (work.flops + 1.0) * self._facts.flop  # nanoseconds of one element
         is_near = work.bytes <= self._facts.row_bytes * size  # a row that is read for other reasons
         inline = sum([self._reading(work.bytes, d.points() / size) for d in demands])
         if is_near:

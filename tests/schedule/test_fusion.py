@@ -168,6 +168,32 @@ def test_the_mask_of_a_maximum_takes_no_kernel_of_its_own() -> None:
     assert [len(launch.kernel.stores) for launch in plan.launches] == [1, 3, 1, 1, 1]
 
 
+def test_a_large_table_does_not_keep_a_gather_out_of_a_row() -> None:
+    """What it reads are the rows it takes; the mean and the variance go over them again."""
+    leaves = Leaves()
+    table, at = leaves.new(50_000, 128), leaves.new(64, dtype=int32)
+    rows = tensor.gather(table, [tensor.expand(tensor.reshape(at, (64, 1)), (64, 128))], [-1, 1])
+
+    assert count(net.layer_norm(rows, leaves.new(128), leaves.new(128))) == 1
+
+
+def test_batch_norm_is_one_kernel_where_its_data_stay_in_cache() -> None:
+    leaves = Leaves()
+    gain, bias = leaves.new(32), leaves.new(32)
+
+    assert count(net.batch_norm(leaves.new(16, 32, 28, 28), gain, bias)[0]) == 1
+    assert count(net.batch_norm(leaves.new(64, 32, 56, 56), gain, bias)[0]) == 2
+
+
+def test_a_softmax_along_columns_keeps_its_vectors() -> None:
+    """One kernel would go down each 16 columns three times, far apart in memory."""
+    x = Leaves().new(4096, 1024)
+    top = tensor.unreduce(tensor.reduce(x, ops.MAXIMUM, (0,)), x.shape, (0,))
+    e = (x - top).exp()
+
+    assert count(e / tensor.unreduce(tensor.reduce(e, ops.ADD, (0,)), x.shape, (0,))) == 2
+
+
 def test_no_convolution_stores_its_windows() -> None:
     plan = schedule(net.mnist_step(64))
 
