@@ -32,13 +32,22 @@ def settled(claim):
 
 @pytest.mark.parametrize("each", RULES, ids=lambda each: each.name)
 def test_rule_is_proved(each):
-    claims = list(claims_of(each))
-    verdicts = [settled(claim) for claim in claims if not is_slow(claim)]
-
-    methods = {method for verdict in verdicts for method in verdict.methods}
+    methods = {method for claim in claims_of(each) for method in methods_for(claim)}
     if isinstance(each, FunctionRule) or each.kinds & FLOAT:
         methods.discard("edge values")
     assert methods <= {"z3", "every value"}
+
+
+def methods_for(claim):
+    """Prove a claim; once more if Z3 gave up: its tactics have time slices, even if we count steps.
+
+    On a machine with much else to do it proves for each constant what it otherwise proves at once.
+    """
+    for _ in range(3):
+        methods = set() if is_slow(claim) else set(settled(claim).methods)
+        if "z3 per constant" not in methods:
+            break
+    return methods
 
 
 def is_slow(claim):
