@@ -37,18 +37,33 @@ class Group:
     Attributes:
         nests: in the order in which they run.
         before: groups that must run earlier.
+        after: groups that must run later.
         stores: what it writes, by node.
         loads: the nodes it reads from memory.
         reductions: extents of its reductions.
-        level: longest chain of groups before its first nest: what waits for the group is above.
+        level: longest chain of groups before it: what waits for the group is above.
     """
 
     nests: list[Nest]
     before: set[Group] = field(default_factory=set)
+    after: set[Group] = field(default_factory=set)
     stores: dict[Node, Store] = field(default_factory=dict)
     loads: set[Node] = field(default_factory=set)
     reductions: set[tuple[int, ...]] = field(default_factory=set)
     level: int = 0
+
+    def wait_for(self, before: set[Group]) -> None:
+        """Put this group, and all that wait for it, above those of `before`."""
+        self.before |= before
+        for each in before:
+            each.after.add(self)
+        level = 1 + max([each.level for each in before], default=0)
+        stack = [(self, level)]
+        while stack:
+            group, level = stack.pop()
+            if level > group.level:
+                group.level = level
+                stack.extend([(each, level + 1) for each in group.after])
 
 
 def fuse_siblings(nests: Sequence[Nest], facts: Facts) -> list[list[Nest]]:
@@ -69,7 +84,8 @@ def fuse_siblings(nests: Sequence[Nest], facts: Facts) -> list[list[Nest]]:
             latest = open_groups.setdefault(extents, [])
             group = _join(nest, before, latest[-LATEST:], facts)
         if group is None:
-            group = Group([nest], before, level=1 + max([b.level for b in before], default=0))
+            group = Group([nest])
+            group.wait_for(before)
             groups.append(group)
             if _may_fuse(nest):
                 latest.append(group)
@@ -105,7 +121,7 @@ def _join(nest: Nest, before: set[Group], groups: Sequence[Group], facts: Facts)
             demand.is_loaded = False
             demand.links = [store.link]
             demand.is_passed_on = True
-        group.before |= before - {group}
+        group.wait_for(before - {group})
         group.nests.append(nest)
         _note(group, nest)
         return group

@@ -320,3 +320,22 @@ def test_kernels_that_wait_for_each_other_are_not_fused() -> None:
     outputs = [y, late + y, z + y, late * 3.0, z * 2.0 + late]
 
     check(outputs, {leaf: np.ones(leaf.shape, np.float32) for leaf in leaves.all})
+
+
+def test_kernels_that_others_joined_wait_for_what_these_wait_for() -> None:
+    """The last one, of four elements, must not join the one of four that the second waits for."""
+    leaves = Leaves()
+
+    def first(x: Node, n: int) -> Node:
+        return tensor.expand(tensor.shrink(x, 0, 0, 1), (n,))
+
+    early = leaves.new(3).exp()
+    sums = tensor.reduce(leaves.new(5, 7), ops.ADD, (1,))
+    total = tensor.reshape(tensor.reduce(sums.exp(), ops.ADD, (0,)), (1,))
+    four = tensor.expand(total, (4,)) + leaves.new(4)
+    joins_early = leaves.new(3) + first(four, 3).exp()
+    six = first(early, 6) * leaves.new(6)
+    last = first(six, 4).exp() + leaves.new(4)
+
+    arrays = {leaf: np.full(leaf.shape, 0.25, np.float32) for leaf in leaves.all}
+    check([six, joins_early, last, four, total, sums, early], arrays)
