@@ -81,8 +81,9 @@ def buffer_of(node: Node) -> Buffer:
             buffer = node.memory
     if not isinstance(buffer, Buffer):
         raise TraceError(
-            f"{node!r} is an input of a captured function and has no value outside of it; return "
-            f"what you need from the function instead of keeping it elsewhere"
+            f"a tensor of shape {node.shape} and dtype {node.dtype} stands for an argument of a "
+            f"captured function, or for what a step of a loop over time sees, and has no value "
+            f"outside of it; return what you need instead of keeping it elsewhere"
         )
     return buffer
 
