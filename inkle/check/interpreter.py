@@ -179,8 +179,10 @@ def run_plan(
         One flat array per output.
 
     Raises:
-        KernelFault: if a kernel faults, or leaves an element of an output unwritten.
+        KernelFault: if a kernel faults, or reads a temporary after another memory has been written
+            that lies in the same place, or leaves an element of an output unwritten.
     """
+    overlaps = plan.overlaps()
     memories = []
     for each in plan.memory:
         if each.role is Role.INPUT:
@@ -189,7 +191,10 @@ def run_plan(
             memories.append(Memory.of(np.array(array), each.dtype))
         else:
             memories.append(Memory.undefined(each.size, each.dtype))
-    _run_launches(plan.launches, memories, variables or {})
+    for launch in plan.launches:
+        for other in {other for place in launch.written for other in overlaps.get(place, ())}:
+            memories[other].written[:] = False
+        _run_launches([launch], memories, variables or {})
     for number, position in enumerate(plan.outputs):
         if not memories[position].written.all():
             missing = int(np.flatnonzero(~memories[position].written)[0])

@@ -13,8 +13,6 @@ from inkle.runtime.cpu.graph import Call, Graph
 from inkle.runtime.device import Buffer, open_device
 from inkle.runtime.locks import Locked
 
-ALIGN = 64  # bytes: temporaries start at cache lines
-
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -36,8 +34,9 @@ class Step:
 class Executable(Locked):
     """Runs a plan: input buffers in, output buffers out. Who runs it holds `lock` meanwhile.
 
-    Memory of the plan is the slot table of one native graph. Temporaries share one arena, taken
-    from the caching allocator for each run, so that a cached executable holds no memory while idle.
+    Memory of the plan is the slot table of one native graph. Temporaries lie in outputs that are
+    written later, and in one arena, taken from the caching allocator for each run, so that a cached
+    executable holds no memory while idle.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -55,7 +54,7 @@ class Executable(Locked):
         self._inputs = [(i, m.number) for i, m in enumerate(plan.memory) if m.role is Role.INPUT]
         fresh = [(i, m) for i, m in enumerate(plan.memory) if m.role is Role.OUTPUT]
         self._fresh = [place for place, _ in fresh]
-        self._sizes = [memory.size * memory.dtype.itemsize for _, memory in fresh]
+        self._sizes = [memory.size_bytes for _, memory in fresh]
         numbers = dict(self._inputs)
         self._outputs = [(numbers.get(place, -1), place) for place in plan.outputs]
         counts = Counter(place for _, place in self._outputs)
@@ -64,16 +63,17 @@ class Executable(Locked):
         )
         positions = {place: k for k, place in enumerate(self._fresh)}
         self._picks = [(i, positions.get(place, -1)) for i, place in self._outputs]
-        self._offsets: list[tuple[int, int]] = []
-        self.arena_bytes = 0
-        for i, memory in enumerate(plan.memory):
-            if memory.role is Role.TEMPORARY:
-                self._offsets.append((i, self.arena_bytes))
-                size = memory.size * memory.dtype.itemsize
-                self.arena_bytes += -(-size // ALIGN) * ALIGN
+        self.arena_bytes = plan.arena_bytes
         if self.arena_bytes:
             self._sizes.append(self.arena_bytes)
-        self._arena_address = 0
+        inside: dict[int, list[tuple[int, int]]] = {}
+        for i, memory in enumerate(plan.memory):
+            if memory.spot is not None:
+                host, offset = memory.spot
+                k = -1 if host is None else positions[host]
+                inside.setdefault(k, []).append((i, offset))
+        self._inside = [*inside.items()] if self._sizes else []
+        self._addresses = dict.fromkeys(inside, 0)  # of the last run
         self._arena: Buffer | None = None
 
     def bind(
@@ -93,10 +93,12 @@ class Executable(Locked):
             table[place] = buffer.address
         if self.arena_bytes:
             self._arena = memory[-1]
-            if self._arena.address != self._arena_address:  # mostly the same as in the last run
-                self._arena_address = self._arena.address
-                for place, offset in self._offsets:
-                    table[place] = self._arena_address + offset
+        for k, temporaries in self._inside:
+            address = memory[k].address
+            if address != self._addresses[k]:  # mostly the same as in the last run
+                self._addresses[k] = address
+                for place, offset in temporaries:
+                    table[place] = address + offset
         return [memory[k] if i < 0 else inputs[i] for i, k in self._picks]
 
     def _allocate(self, reused: Mapping[int, Buffer]) -> Sequence[Buffer]:

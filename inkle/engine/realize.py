@@ -21,7 +21,7 @@ from inkle.ir.dtype import DType, int64
 from inkle.ir.node import Node, intern, rebuild, transform
 from inkle.runtime.device import Buffer, open_device
 from inkle.runtime.locks import fork_safe_lock
-from inkle.schedule import donate, schedule, side_by_side
+from inkle.schedule import schedule, side_by_side
 
 CACHED_GRAPHS = 1024  # executables and graphs kept; the least recently used goes first
 Key = tuple[object, ...]
@@ -245,7 +245,7 @@ def _keep(table: OrderedDict[Key, Value], key: Key, value: Value) -> None:
 def _build(outputs: tuple[Node, ...], donated: tuple[tuple[int, int], ...]) -> Executable:
     if config.get("INKLE_CHECK"):
         spec.check_tensor(outputs)
-    plan = timed("schedule", lambda: side_by_side(donate(schedule(outputs), dict(donated))))
+    plan = timed("schedule", lambda: side_by_side(schedule(outputs, donated=dict(donated))))
     found = Executable(plan)
     profile.explain(found)
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import NamedTuple
 
 from inkle.ir.dtype import DType
 from inkle.ir.loop import Kernel
@@ -18,6 +19,19 @@ class Role(Enum):
     TEMPORARY = "temporary"
 
 
+class Spot(NamedTuple):
+    """Where a temporary lies.
+
+    Attributes:
+        host: position in the plan's memory of an output that is written after the last use of the
+            temporary, and has room for it until then; None: the arena, which is for temporaries.
+        offset: of its first byte there.
+    """
+
+    host: int | None
+    offset: int
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
     """One array that kernels of a plan read or write.
@@ -28,12 +42,14 @@ class Memory:
             for temporaries a running number.
         dtype: element type.
         size: number of elements.
+        spot: of a temporary, once that is planned; others may lie there before and after.
     """
 
     role: Role
     number: int
     dtype: DType
     size: int
+    spot: Spot | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -60,6 +76,11 @@ class Launch:
     values: tuple[tuple[str, int], ...] = ()
     joins: bool = False
     why: tuple[str, ...] = ()
+
+    @property
+    def written(self) -> frozenset[int]:
+        """Places in the plan's memory that it writes."""
+        return frozenset([self.memory[store.src[0].arg[0]] for store in self.kernel.stores])
 
     def at(self, memory: Sequence[int] | Mapping[int, int]) -> Launch:
         """Return the same where place m of the memory around has become `memory[m]`."""
@@ -110,6 +131,12 @@ class Repeat:
         """Places in the memory around."""
         return tuple([place.memory for place in self.places])
 
+    @property
+    def written(self) -> frozenset[int]:
+        """Places in the memory around that it writes."""
+        inside = [place for launch in self.launches for place in launch.written]
+        return frozenset([self.places[place].memory for place in inside])
+
     def at(self, memory: Sequence[int] | Mapping[int, int]) -> Repeat:
         """Return the same where place m of the memory around has become `memory[m]`."""
         moved = [replace(place, memory=memory[place.memory]) for place in self.places]
@@ -152,4 +179,30 @@ class Plan:
                 found[-1].append(each)
             else:
                 found.append([each])
+        return found
+
+    @property
+    def arena_bytes(self) -> int:
+        """Size of the arena."""
+        inside = [m for m in self.memory if m.spot is not None and m.spot.host is None]
+        return max([m.spot.offset + m.size_bytes for m in inside if m.spot], default=0)
+
+    def overlaps(self) -> dict[int, list[int]]:
+        """Return for temporaries, and outputs they lie in, the others that share some bytes."""
+        rooms: dict[int | None, list[tuple[int, int, int]]] = {}  # start, end, position
+        for i, each in enumerate(self.memory):
+            if each.spot is not None and each.size:
+                host, start = each.spot
+                if host is not None and host not in rooms:
+                    rooms[host] = [(0, self.memory[host].size_bytes, host)]
+                rooms.setdefault(host, []).append((start, start + each.size_bytes, i))
+        found: dict[int, list[int]] = {}
+        for room in rooms.values():
+            active: list[tuple[int, int]] = []  # end, position
+            for start, end, i in sorted(room):
+                active = [(until, j) for until, j in active if until > start]
+                found[i] = [j for _, j in active]
+                for _, j in active:
+                    found[j].append(i)
+                active.append((end, i))
         return found

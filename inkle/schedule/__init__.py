@@ -10,15 +10,15 @@ passes, one module each:
     arrange, fold, build          loops merged, split, ordered; kernels in canonical form
     chains, blocks                kernels that pass large arrays on run by blocks of rows, with room
                                   for one; what comes back to such an array computes it again
-    memory                        order of launches, reuse of temporaries
     donate                        outputs that take the place of inputs, if the engine asks for it
+    order                         launches that free memory run early
+    memory (lives)                places of temporaries
     beside                        launches without a wait between them
 """
 
 from inkle.schedule.beside import side_by_side
 from inkle.schedule.built import Reason
 from inkle.schedule.cost import Facts
-from inkle.schedule.donate import donate
 from inkle.schedule.plan import explain, schedule
 
-__all__ = ["Facts", "Reason", "donate", "explain", "schedule", "side_by_side"]
+__all__ = ["Facts", "Reason", "explain", "schedule", "side_by_side"]

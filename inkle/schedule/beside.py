@@ -3,7 +3,7 @@
     launch a, launch b (reads a), launch c, launch d (reads c)   ->   a beside c, b beside d
 
 The kernels stay what they are; what falls away is the wait between them. Memory stays what it is,
-too: launches that use each other's memory, one after the other, keep their order. What reads and
+too: launches that use the same bytes, one after the other, keep their order. What reads and
 writes little moves to the first place where it can run. All else stays where it is, next to what it
 reads: data would leave the cache on the way.
 """
@@ -23,10 +23,13 @@ def side_by_side(plan: Plan) -> Plan:
     groups: list[list[Launch | Repeat]] = []
     read: dict[int, int] = {}  # for each memory, after which groups it may be written
     written: dict[int, int] = {}  # and read
+    overlaps = plan.overlaps()
     for launch in plan.launches:
         outputs = written_by(launch)
         first = max([written.get(place, 0) for place in launch.memory])
-        first = max([first, *[read.get(place, 0) for place in outputs]])
+        for place in outputs:
+            for same in (place, *overlaps.get(place, ())):
+                first = max(first, read.get(same, 0), written.get(same, 0))
         touched = sum([plan.memory[place].size_bytes for place in launch.memory])
         number = _group_for(launch, groups, first, is_little=touched <= LITTLE_BYTES)
         if number == len(groups):

@@ -1,4 +1,4 @@
-"""Outputs that take the place of an input which is not needed afterwards.
+"""Values that take the place of what is not needed afterwards.
 
 A captured function reads its state and leaves new state. Where nobody else holds the old value, the
 new one may be written over it:
@@ -8,7 +8,8 @@ new one may be written over it:
     OUTPUT 5[7:8] := row                        INPUT 1[7:8] := row
 
 That is safe if every other launch that reads the input runs before the one that writes, and if that
-one reads each element at the very point that overwrites it.
+one reads each element at the very point that overwrites it. Where most memory is in use,
+temporaries are written over in the same way.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from inkle.ir.node import Node, substitute, toposort
 from inkle.ir.plan import Launch, Plan, Repeat, Role
 from inkle.ir.tensor import param
 from inkle.rewrite.affine import affine_of
+from inkle.schedule.lives import FROM_BYTES, Lives
 
 
 def donate(plan: Plan, wanted: Mapping[int, int]) -> Plan:
@@ -59,7 +61,51 @@ def donate(plan: Plan, wanted: Mapping[int, int]) -> Plan:
             returned[old] += 1  # no other output takes its place
     if not moved:
         return plan
-    return _without(replace(plan, launches=tuple(launches.values())), moved)
+    slots = tuple(sorted(plan.memory[old].number for old in moved.values()))
+    return _without(replace(plan, launches=tuple(launches.values()), in_place=slots), moved)
+
+
+def overwrite_at_peak(plan: Plan) -> Plan:
+    """Return `plan` with values at its peak written over temporaries that die there.
+
+    Before: logits live, and gradient := softmax(logits) - labels, which reads them last
+    After:  logits := softmax(logits) - labels
+
+    Only where that lowers the peak: a kernel that writes where it reads is another kernel, and is
+    compiled by itself.
+    """
+    while True:
+        lives = Lives(plan)
+        peak = lives.peak_bytes
+        lower = _overwritten(plan, lives) if peak > FROM_BYTES else None
+        if lower is None or Lives(lower).peak_bytes >= peak:
+            return plan
+        plan = lower
+
+
+def _overwritten(plan: Plan, lives: Lives) -> Plan | None:
+    """Return the plan with one value fewer at its peak."""
+    step = lives.peak
+    launch = plan.launches[step]
+    if isinstance(launch, Repeat):
+        return None
+    here = [p for p in launch.memory if plan.memory[p].role is not Role.INPUT]
+    born = [p for p in here if lives.first[p] == step]
+    dying = [
+        p
+        for p in here
+        if plan.memory[p].role is Role.TEMPORARY and lives.first[p] < step == lives.last[p]
+    ]
+    for old in sorted(dying, key=lambda place: -plan.memory[place].size_bytes):
+        for new in born:
+            a, b = plan.memory[new], plan.memory[old]
+            if new == old or a.dtype is not b.dtype or a.size != b.size:
+                continue
+            merged = _merged(launch, new, old)
+            if merged is not None:
+                launches = (*plan.launches[:step], merged, *plan.launches[step + 1 :])
+                return _without(replace(plan, launches=launches), {old: new})
+    return None
 
 
 def _fits(plan: Plan, new: int, old: int) -> bool:
@@ -167,9 +213,9 @@ def _without(plan: Plan, moved: Mapping[int, int]) -> Plan:
     kept = [place for place in range(len(plan.memory)) if place not in moved]
     places = {place: i for i, place in enumerate(kept)}
     places |= {new: places[old] for new, old in moved.items()}
-    return Plan(
-        tuple([plan.memory[place] for place in kept]),
-        tuple([each.at(places) for each in plan.launches]),
-        tuple([places[place] for place in plan.outputs]),
-        tuple(sorted(plan.memory[old].number for old in moved.values())),
-    )  # fmt: skip
+    return replace(
+        plan,
+        memory=tuple([plan.memory[place] for place in kept]),
+        launches=tuple([each.at(places) for each in plan.launches]),
+        outputs=tuple([places[place] for place in plan.outputs]),
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from types import MappingProxyType
 
 from inkle.ir import forms, spec
 from inkle.ir.node import Node
@@ -15,32 +16,43 @@ from inkle.schedule.built import Built, Reason
 from inkle.schedule.chains import cut_chains
 from inkle.schedule.closed_forms import fold_reductions
 from inkle.schedule.cost import Facts, size_of
+from inkle.schedule.donate import donate, overwrite_at_peak
 from inkle.schedule.lower import Planner
-from inkle.schedule.memory import in_order, place_temporaries
+from inkle.schedule.memory import place_temporaries
 from inkle.schedule.nest import Nest, Storage, stored_as
+from inkle.schedule.order import free_early, in_order
 from inkle.schedule.prepare import prepare
 from inkle.schedule.scans import BuiltLoop, one_row_array_each, repeated, without_empty
 from inkle.schedule.siblings import fuse_siblings
 from inkle.schedule.split_contractions import split_contractions
 
 FACTS = Facts()
+NOTHING: Mapping[int, int] = MappingProxyType({})
 
 
-def schedule(outputs: Sequence[Node], *, facts: Facts = FACTS) -> Plan:
-    """Return the kernels that compute `outputs`.
+def schedule(
+    outputs: Sequence[Node], *, facts: Facts = FACTS, donated: Mapping[int, int] = NOTHING
+) -> Plan:
+    """Return the kernels that compute `outputs`, in order, with a place for all memory.
 
     Args:
         outputs: tensor-form nodes over PARAM leaves; a PARAM's slot is the number of the input.
         facts: of the machine, as far as they decide what to fuse.
+        donated: for outputs by number, the slot of an input that they may be written over.
 
     Returns:
         Plan with one output memory per output; an output that is an input unchanged is that input.
     """
-    return explain(outputs, facts=facts)[0]
+    plan, _ = explain(outputs, facts=facts)
+    plan = donate(plan, donated) if donated else plan
+    return place_temporaries(free_early(overwrite_at_peak(plan)))
 
 
 def explain(outputs: Sequence[Node], *, facts: Facts = FACTS) -> tuple[Plan, list[Reason]]:
-    """Return the plan of `outputs`, and for each launch why it is one of its own."""
+    """Return the kernels in the order of the graph, and for each why it is one of its own.
+
+    Every temporary of this plan has memory of its own.
+    """
     graph = without_empty(outputs)
     spec.verify(graph, "without_empty")
     graph = fold_reductions(graph)
@@ -80,17 +92,21 @@ def _assemble(
             memory.append(Memory(Role.OUTPUT, i, node.dtype, size_of(node)))
     launches = [_built(group, planner, facts) for group in groups]
     cut = _in_blocks(launches, fixed, facts)
-    temporaries, place = place_temporaries([each.used for each in cut], fixed, len(memory))
+    place = dict(fixed)
+    for own in (used for each in cut for used in each.used):
+        if own not in place:
+            place[own] = len(memory)
+            memory.append(Memory(Role.TEMPORARY, len(place) - len(fixed) - 1, own.dtype, own.size))
     done = [each.launch([place[used] for used in each.used]) for each in cut]
     places = tuple([fixed[storage[node]] for node in roots])
-    return Plan((*memory, *temporaries), tuple(done), places), [each.reason for each in cut]
+    return Plan(tuple(memory), tuple(done), places), [each.reason for each in cut]
 
 
 def _built(group: Sequence[Nest], planner: Planner, facts: Facts) -> Built | BuiltLoop:
     loop = group[0].repeats
     if loop is not None:
         lines = tuple(dict.fromkeys([node.origin for node in loop.results if node.origin]))
-        repeat, used = repeated(loop, planner.storage, lambda step: schedule(step, facts=facts))
+        repeat, used = repeated(loop, planner.storage, lambda step: explain(step, facts=facts)[0])
         names = tuple(map(_name, loop.results))
         reason = Reason(names, ("a loop over time writes it",) * len(names))
         return BuiltLoop(repeat, tuple(used), lines, reason)

@@ -15,7 +15,7 @@ from inkle.ir import forms, tensor
 from inkle.ir.dtype import float32, int32
 from inkle.ir.node import Node
 from inkle.ir.plan import Launch, Memory, Plan, Role
-from inkle.schedule import donate, schedule, side_by_side
+from inkle.schedule import schedule, side_by_side
 from tests.schedule import networks as net
 from tests.schedule.graphs import arrays_for, matmul, random_graph
 from tests.schedule.networks import Leaves
@@ -54,7 +54,7 @@ def writes(launch: Launch) -> set[int]:
 def test_an_adam_step_over_150_parameters_is_at_most_three_launches() -> None:
     outputs, donated = adam_step(150)
 
-    plan = side_by_side(donate(schedule(outputs), donated))
+    plan = side_by_side(schedule(outputs, donated=donated))
 
     assert len(plan.launches) > 100
     assert len(plan.groups()) <= 3
@@ -73,7 +73,7 @@ def test_planning_an_optimizer_step_grows_no_worse_than_n_log_n() -> None:
 
         outputs, donated = adam_step(count)
         sys.setprofile(note)
-        side_by_side(donate(schedule(outputs), donated))
+        side_by_side(schedule(outputs, donated=donated))
         sys.setprofile(None)
         return found
 
@@ -100,7 +100,7 @@ def test_what_overwrites_memory_waits_for_its_readers() -> None:
     """The copy of x and the reader of x may run together, not the reader and the writer over x."""
     leaves = Leaves()
     x, y = leaves.new(64, 64), leaves.new(64, 64)
-    plan = donate(schedule([matmul(x, y), x * 2.0 + 1.0]), {1: 0})
+    plan = schedule([matmul(x, y), x * 2.0 + 1.0], donated={1: 0})
 
     assert plan.in_place == (0,)
     assert [len(group) for group in side_by_side(plan).groups()] == [1, 1]

@@ -10,9 +10,12 @@ from inkle.check.reference import evaluate
 from inkle.ir import ops, tensor
 from inkle.ir.dtype import float32, int32
 from inkle.ir.node import Node
-from inkle.ir.plan import Plan
-from inkle.schedule import donate, schedule
+from inkle.ir.plan import Plan, Role
+from inkle.schedule import schedule
+from inkle.schedule.donate import overwrite_at_peak
+from inkle.schedule.lives import Lives
 from tests.schedule.graphs import matmul
+from tests.schedule.plans import random_plan, results
 
 SHAPE = (6, 8)
 
@@ -27,7 +30,7 @@ def inputs(*shapes: tuple[int, ...]) -> tuple[list[Node], dict[Node, np.ndarray]
 def check(outputs: list[Node], arrays: dict[Node, np.ndarray], wanted: dict[int, int]) -> Plan:
     """Donate, run on the interpreter, compare; return the plan."""
     expected = evaluate(outputs, arrays)
-    plan = donate(schedule(outputs), wanted)
+    plan = schedule(outputs, donated=wanted)
     found = run_plan(plan, [array.copy() for array in arrays.values()])
     for got, want in zip(found, expected, strict=True):
         np.testing.assert_allclose(got.reshape(want.shape), want, rtol=1e-5, atol=1e-5)
@@ -109,3 +112,47 @@ def test_inputs_that_nothing_reads_are_left_alone() -> None:
 
     assert check([y * 2.0], arrays, {0: 0}).in_place == ()
     assert check([y * 2.0], arrays, {0: 7}).in_place == ()
+
+
+def test_a_value_at_the_peak_is_written_over_what_dies_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("inkle.schedule.donate.FROM_BYTES", 0)
+    (x, w), arrays = inputs((64, 64), (64, 64))
+    scores = matmul(x, w)
+    rows = tensor.contiguous(tensor.reduce(scores, ops.ADD, (1,)))
+    plain = tensor.expand(tensor.reshape(rows, (64, 1)), (64, 64))
+
+    plan = check([matmul(tensor.contiguous(scores - plain), w)], arrays, {})
+
+    assert sum(memory.role is Role.TEMPORARY and memory.size == 4096 for memory in plan.memory) == 1
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_plans_with_values_written_over_others(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inkle.schedule.donate.FROM_BYTES", 0)
+    plan = random_plan(seed)
+
+    found = overwrite_at_peak(plan)
+
+    assert results(found) == results(plan)
+    assert Lives(found).peak_bytes <= Lives(plan).peak_bytes
+
+
+def test_some_random_plans_need_less_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inkle.schedule.donate.FROM_BYTES", 0)
+
+    lower = [overwrite_at_peak(plan) is not plan for plan in map(random_plan, range(40))]
+
+    assert sum(lower) > 5
+
+
+def test_what_is_stored_beside_a_value_is_not_what_dies_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("inkle.schedule.donate.FROM_BYTES", 0)
+    [x], arrays = inputs((3, 2, 7, 5))
+
+    check([tensor.contiguous(tensor.flip(x, (0, 3))).apply(ops.CEIL)], arrays, {})

@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inkle.check.fuzz import fuzz
+from inkle.engine import realize
 from inkle.ir.dtype import DType, float32, int32
-from inkle.schedule import layout
+from inkle.schedule import donate, layout, memory, order
+from tests.fuzz import executors
 from tests.schedule.graphs import arrays_for, random_graph
 from tests.schedule.running import FACTS, Facts, check
 
@@ -37,6 +40,18 @@ def test_graphs_whose_temporaries_are_laid_out_for_lanes(
 
     for seed in range(1000 + block * 40, 1040 + block * 40):
         run_seed(seed, 12)
+
+
+@pytest.mark.parametrize("name", ["by_schedule", "by_avx512", "by_engine"])
+def test_programs_in_as_little_memory_as_can_be(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(donate, "FROM_BYTES", 0)
+    monkeypatch.setattr(order, "FROM_BYTES", 0)
+    monkeypatch.setattr(memory, "HOST_BYTES", 0)
+    monkeypatch.setattr(realize, "_executables", type(realize._executables)())
+
+    found = fuzz(getattr(executors, name), range(60), f"tests.fuzz.executors:{name}", size=30)
+
+    assert not found, found[0]
 
 
 @pytest.mark.exhaustive
