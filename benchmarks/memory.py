@@ -5,6 +5,10 @@
 Each library trains in a process of its own. What counts is the growth of the resident memory from
 before the first step (weights and data are there) to the highest point of three steps, as the
 operating system sees it: gradients, activations, temporaries, caches and compiled code included.
+
+The second table is about limits: what a step is planned to take ("plan") compared with the most
+that lives at a time in the order of its kernels ("bound"), without a limit and with one of so many
+percent; there, steps do not leave their gradients behind. Seconds are medians of process time.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import json
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +29,12 @@ Job = Callable[[], Any]
 
 def resnet18_inkle() -> Job:
     """Return a training step of ResNet-18."""
+    step, images = resnet18_step()
+    return lambda: step(images).item()
+
+
+def resnet18_step(**options: Any) -> tuple[Any, Any]:
+    """Return a captured training step of ResNet-18, and images."""
     from compile import ready, trained
     from networks import ResNet
 
@@ -34,12 +45,29 @@ def resnet18_inkle() -> Job:
     images = Tensor(np.random.default_rng(0).normal(size=(16, 3, 224, 224)).astype(np.float32))
     labels = Tensor(np.arange(16)).realize()
     ready(nn, model, images)
-    step = inkle.jit(trained(nn, model, labels))
-    return lambda: step(images).item()
+    return inkle.jit(dropping(trained(nn, model, labels), nn, model, options), **options), images
+
+
+def dropping(step: Any, nn: Any, model: Any, options: Any) -> Any:
+    """Return a step that leaves no gradients, if there are options."""
+
+    def without_gradients(x: Any) -> Any:
+        loss = step(x)
+        for each in nn.state.get_parameters(model):
+            each.grad = None
+        return loss
+
+    return without_gradients if options else step
 
 
 def gpt2_inkle() -> Job:
     """Return a training step of GPT-2 small."""
+    step, tokens = gpt2_step()
+    return lambda: step(tokens).item()
+
+
+def gpt2_step(**options: Any) -> tuple[Any, Any]:
+    """Return a captured training step of GPT-2 small, and tokens."""
     from compile import ready, trained
     from networks import GPT2
 
@@ -50,8 +78,7 @@ def gpt2_inkle() -> Job:
     tokens = Tensor(np.random.default_rng(0).integers(0, 50_257, (2, 256)))
     labels = tokens.reshape(-1).realize()
     ready(nn, model, tokens)
-    step = inkle.jit(trained(nn, model, labels))
-    return lambda: step(tokens).item()
+    return inkle.jit(dropping(trained(nn, model, labels), nn, model, options), **options), tokens
 
 
 def attention_inkle() -> Job:
@@ -208,6 +235,29 @@ JOBS: dict[str, Callable[[], Job]] = {
 }
 
 
+STEPS = {"ResNet-18, 16 images": resnet18_step, "GPT-2, 2x256 words": gpt2_step}
+PERCENTS = (80, 60, 40)
+
+
+def limited(name: str, limit_bytes: int) -> dict[str, Any]:
+    """Run a training step under a limit (0: none) in this process."""
+    from inkle.errors import MemoryFailure
+
+    step, x = STEPS[name](memory_limit=limit_bytes or "1TB")
+    try:
+        step(x).item()
+    except MemoryFailure as error:
+        return {"failure": str(error)}
+    seconds = []
+    for _ in range(3):
+        start = time.process_time()
+        step(x).item()
+        seconds.append(time.process_time() - start)
+    report = step.memory_report()
+    return {"plan": report.needed_bytes, "bound": report.peak_bytes / MB,
+            "kernels": report.kernels, "seconds": sorted(seconds)[1]}  # fmt: skip
+
+
 def measure(name: str) -> dict[str, float]:
     """Run one job three times in this process."""
     job = JOBS[name]()
@@ -219,20 +269,37 @@ def measure(name: str) -> dict[str, float]:
     return {"before": before / MB, "growth": (peak - before) / MB}
 
 
+def in_process(*arguments: str) -> dict[str, Any]:
+    """Measure in a process of its own."""
+    command = [sys.executable, __file__, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return {"failure": done.stderr.strip().splitlines()[-1]}
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
 def main() -> None:
-    """Print a table, in MiB."""
+    """Print two tables, in MiB."""
     if len(sys.argv) > 1:
-        print(json.dumps(measure(sys.argv[1])))
+        name, *limit = sys.argv[1:]
+        print(json.dumps(limited(name, int(limit[0])) if limit else measure(name)))
         return
     print(f"{'job':32} {'before':>8} {'growth, MiB':>12}")
     for name in JOBS:
-        command = [sys.executable, __file__, name]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            print(f"{name:32} failed: {done.stderr.strip().splitlines()[-1]}", flush=True)
-            continue
-        found = json.loads(done.stdout.splitlines()[-1])
-        print(f"{name:32} {found['before']:8.0f} {found['growth']:12.0f}", flush=True)
+        found = in_process(name)
+        numbers = found.get("failure") or f"{found['before']:8.0f} {found['growth']:12.0f}"
+        print(f"{name:32} {numbers}", flush=True)
+    print(f"\n{'limit':32} {'plan':>8} {'bound':>8} {'kernels':>8} {'CPU seconds':>12}")
+    for name in STEPS:
+        whole = in_process(name, "0")["plan"]
+        for percent in (100, *PERCENTS):
+            found = in_process(name, str(whole * percent // 100))
+            numbers = found.get("failure") or (
+                f"{found['plan'] / MB:8.0f} {found['bound']:8.0f} {found['kernels']:8d} "
+                f"{found['seconds']:12.2f}"
+            )
+            print(f"{name + f', {percent} %':32} {numbers}", flush=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from inkle.config import Context
-from inkle.engine.realize import synchronize
+from inkle.engine.realize import memory_report, synchronize
 from inkle.tensor import (
     Tensor,
     dtypes,
@@ -38,6 +38,7 @@ __all__ = [
     "jit",
     "load_captured",
     "manual_seed",
+    "memory_report",
     "nn",
     "no_grad",
     "save_captured",

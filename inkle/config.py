@@ -7,6 +7,7 @@ No setting changes what a program means; they choose how much is checked, printe
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,6 +41,39 @@ def _positive(text: str) -> int:
     return value
 
 
+_UNITS = {unit + end: base**power
+          for power, unit in enumerate(("", "k", "m", "g", "t"))
+          for end, base in (("b", 1000), ("ib", 1024)) if unit or end == "b"}  # fmt: skip
+
+
+def size_bytes(text: str) -> int:
+    """Return the number of bytes that a text stands for: "4096", "2GB", "1.5 GiB".
+
+    Raises:
+        ValueError: if it stands for none.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
+    unit = match and _UNITS.get(match[2] or "b")
+    if match is None or unit is None:
+        raise ValueError("must be a number of bytes, such as 500000000, 2GB or 1.5GiB")
+    return int(float(match[1]) * unit)
+
+
+def readable(size_bytes: int) -> str:
+    """Write a size for people.
+
+    Example:
+        >>> readable(1536)
+        '1.5 KiB'
+    """
+    size = float(size_bytes)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
 def _flag(text: str) -> bool:
     if text not in ("0", "1", ""):
         raise ValueError("must be 0 or 1")
@@ -55,6 +89,7 @@ SETTINGS = {
         Setting("INKLE_CACHE_MB", 512, _positive, "most MiB of compiled kernels; 0: no limit"),
         Setting("INKLE_DATA", "", str, "folder that holds data sets such as MNIST's idx files"),
         Setting("INKLE_TARGET", "", str, "CPU: avx512dot, avx512, avx2, sse; empty: this one"),
+        Setting("INKLE_MEMORY_LIMIT", 0, size_bytes, "most memory of a run, as 2GB; 0: no limit"),
         Setting("INKLE_EXPLAIN", False, _flag, "print every kernel: line, loop nest, schedule"),
         Setting("INKLE_PROFILE", False, _flag, "time every kernel and print a table at exit"),
         Setting("INKLE_DUMP", "", str, "folder into which every kernel's forms are written"),
@@ -106,11 +141,13 @@ def _from_environment(row: Setting) -> Any:
 
 def _checked(row: Setting, value: Any) -> Any:
     """Return a value that a program gives to a setting, as an environment variable would."""
-    kinds = (str, os.PathLike) if isinstance(row.default, str) else (int,)
+    kinds: Any = (str, os.PathLike) if isinstance(row.default, str) else (int,)
+    if row.parse is size_bytes:
+        kinds = (int, str)
     try:
         if not isinstance(value, kinds):
             raise ValueError(f"must be {' or '.join(kind.__name__ for kind in kinds)}")
-        return row.parse(os.fspath(value) if not isinstance(value, int) else str(int(value)))
+        return row.parse(str(int(value)) if isinstance(value, int) else os.fspath(value))
     except ValueError as error:
         raise InkleError(f"{row.name}={value!r:.60}: {error}; {row.text}") from None
 

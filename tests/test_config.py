@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from inkle import Context
-from inkle.config import get
+from inkle.config import get, size_bytes
 from inkle.errors import InkleError
 
 
@@ -51,3 +51,16 @@ def test_context_takes_paths(tmp_path):
 def test_what_is_no_value_is_refused_at_once(values, message):
     with pytest.raises(InkleError, match=message):
         Context(**values)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("4096", 4096), ("2GB", 2 * 10**9), ("1.5 gib", 3 << 29), ("10k", None), ("7B", 7),
+     ("1 MiB", 1 << 20), ("3KB", 3000), ("GB", None), ("-1", None), ("1e9", None)],
+)  # fmt: skip
+def test_sizes(text, size):
+    if size is None:
+        with pytest.raises(ValueError, match="number of bytes"):
+            size_bytes(text)
+    else:
+        assert size_bytes(text) == size

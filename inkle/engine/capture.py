@@ -19,6 +19,7 @@ import numpy as np
 
 from inkle.engine import profile, storage
 from inkle.engine.hoist import Kept, hoist
+from inkle.engine.memory_use import MemoryUse, memory_use
 from inkle.engine.pipeline import timed
 from inkle.engine.program import Draws, Origins, Place, Program
 from inkle.engine.realize import executable_for, prepare, realize, results, run
@@ -28,6 +29,7 @@ from inkle.errors import TraceError
 from inkle.ir import forms, tensor
 from inkle.ir.dtype import uint64
 from inkle.ir.node import Node, substitute, toposort
+from inkle.ir.plan import Plan
 from inkle.runtime.cpu.graph import Call
 from inkle.runtime.device import Buffer
 from inkle.runtime.locks import Locked
@@ -393,6 +395,10 @@ class Captured(Locked):
             for i, leaf in leaves.items()
             if i in self._targets
         ]
+
+    def memory_use(self) -> MemoryUse:
+        """Return what the memory of a run is for."""
+        return memory_use(self._executable.plan if self._executable else Plan((), (), ()))
 
     @property
     def kept_bytes(self) -> int:

@@ -19,11 +19,12 @@ from inkle.engine.trace import current_trace
 from inkle.ir import forms, spec, tensor
 from inkle.ir.dtype import DType, int64
 from inkle.ir.node import Node, intern, rebuild, transform
-from inkle.runtime.device import Buffer, open_device
+from inkle.runtime.device import Buffer, MemoryReport, open_device
 from inkle.runtime.locks import fork_safe_lock
 from inkle.schedule import schedule, side_by_side
 
 CACHED_GRAPHS = 1024  # executables and graphs kept; the least recently used goes first
+LIMIT = "INKLE_MEMORY_LIMIT"
 Key = tuple[object, ...]
 Value = TypeVar("Value")
 
@@ -218,7 +219,8 @@ def executable_for(
         outputs: the graph.
         donated: pairs of an output and the PARAM slot of an input that it may be written over.
     """
-    key = (outputs, donated, config.get("INKLE_TARGET"), config.get("INKLE_THREADS"))
+    settings = [config.get(name) for name in ("INKLE_TARGET", "INKLE_THREADS", LIMIT)]
+    key = (outputs, donated, *settings)
     found = _look_up(_executables, key)
     if found is None:
         with _building, uncollected():
@@ -245,7 +247,11 @@ def _keep(table: OrderedDict[Key, Value], key: Key, value: Value) -> None:
 def _build(outputs: tuple[Node, ...], donated: tuple[tuple[int, int], ...]) -> Executable:
     if config.get("INKLE_CHECK"):
         spec.check_tensor(outputs)
-    plan = timed("schedule", lambda: side_by_side(schedule(outputs, donated=dict(donated))))
+    limit = int(config.get(LIMIT))
+    plan = timed(
+        "schedule",
+        lambda: side_by_side(schedule(outputs, donated=dict(donated), limit_bytes=limit)),
+    )
     found = Executable(plan)
     profile.explain(found)
     return found
@@ -277,6 +283,14 @@ def realize(nodes: Sequence[Node]) -> list[Node]:
 def run(outputs: tuple[Node, ...], leaves: Sequence[Node]) -> list[Buffer]:
     """Run a canonical graph on the memory of `leaves`."""
     return profile.run(executable_for(outputs), [storage.buffer_of(leaf) for leaf in leaves])
+
+
+def memory_report() -> MemoryReport:
+    """Return how much memory tensors and running programs hold, and held at most; it prints well.
+
+    `memory_report()` of a captured function says what a run of it needs memory for.
+    """
+    return open_device("CPU").memory_report()
 
 
 def synchronize() -> None:

@@ -43,6 +43,8 @@ class Memory:
         dtype: element type.
         size: number of elements.
         spot: of a temporary, once that is planned; others may lie there before and after.
+        shape: of the value in it, for people; a block of its rows may be all that is there.
+        line: of the user's program that made the value, if that is known.
     """
 
     role: Role
@@ -50,6 +52,8 @@ class Memory:
     dtype: DType
     size: int
     spot: Spot | None = None
+    shape: tuple[int, ...] = ()
+    line: str = ""
 
     @property
     def size_bytes(self) -> int:
@@ -180,6 +184,16 @@ class Plan:
             else:
                 found.append([each])
         return found
+
+    @property
+    def needed_bytes(self) -> int:
+        """Memory that a run takes: the arena and the outputs."""
+        return self.arena_bytes + self.output_bytes
+
+    @property
+    def output_bytes(self) -> int:
+        """Size of all outputs that are no inputs."""
+        return sum(m.size_bytes for m in self.memory if m.role is Role.OUTPUT)
 
     @property
     def arena_bytes(self) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from inkle.config import readable
 from inkle.errors import DeviceError
 from inkle.runtime.locks import fork_safe_lock
 
@@ -49,6 +50,11 @@ class MemoryReport:
     live_bytes: int
     cached_bytes: int
     peak_bytes: int
+
+    def __str__(self) -> str:
+        """Return a line for people."""
+        live, peak, cached = map(readable, (self.live_bytes, self.peak_bytes, self.cached_bytes))
+        return f"{live} in use, at most {peak} so far; {cached} kept for reuse"
 
 
 @dataclass(frozen=True, slots=True)

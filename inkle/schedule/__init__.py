@@ -12,6 +12,7 @@ passes, one module each:
                                   for one; what comes back to such an array computes it again
     donate                        outputs that take the place of inputs, if the engine asks for it
     order                         launches that free memory run early
+    recompute                     values dropped and computed again, to fit a limit
     memory (lives)                places of temporaries
     beside                        launches without a wait between them
 """

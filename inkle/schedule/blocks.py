@@ -358,7 +358,7 @@ def _over_rows(
     last: int,
 ) -> tuple[list[Built], dict[Storage, Storage]]:
     """Return the launches over `rows` rows from VARIABLE `name` on, and the room for each array."""
-    swap = {s: Storage(s.dtype, axis.sizes[s] * rows) for s in rooms}
+    swap = {s: Storage(s.dtype, axis.sizes[s] * rows, s.node) for s in rooms}
     start = intern(forms.VARIABLE, index, (), (name, 0, last), ())
     out = []
     for part in parts:

@@ -212,7 +212,7 @@ class _Family:
                 for later in writers.get(storage, ())
             ):
                 return None
-        copies = {storage: Storage(storage.dtype, storage.size) for storage in wanted}
+        copies = {storage: Storage(storage.dtype, storage.size, storage.node) for storage in wanted}
         found = []
         for storage in sorted(wanted, key=lambda s: self._place[wanted[s]]):
             launch = wanted[storage].launches[0]

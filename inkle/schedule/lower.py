@@ -154,7 +154,7 @@ class Planner:
 
     def store(self, node: Node, demands: list[Demand], reason: str) -> None:
         """Let a nest store `node`, and the others load it."""
-        storage = self.storage.setdefault(node, Storage(node.dtype, size_of(node)))
+        storage = self.storage.setdefault(node, Storage(node.dtype, size_of(node), node))
         storage.is_output = storage.is_output or node in self.outputs
         demands, writer = mutation.take_over(self, node, demands)
         layout = None if storage.is_output or writer is not None else self.layouts.get(node)

@@ -74,11 +74,10 @@ ORDERS: tuple[Order, ...] = (
 def place_temporaries(plan: Plan) -> Plan:
     """Return `plan` with a place for every temporary: the first layout that is tight enough."""
     lives = Lives(plan)
-    outputs = sum(memory.size_bytes for memory in plan.memory if memory.role is Role.OUTPUT)
     found: list[Plan] = []
     for order in ORDERS:
         found.append(_placed(plan, lives, order))
-        if found[-1].arena_bytes + outputs <= ENOUGH * lives.peak_bytes:
+        if found[-1].needed_bytes <= ENOUGH * lives.peak_bytes:
             break
     return min(found, key=lambda each: each.arena_bytes)
 

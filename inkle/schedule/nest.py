@@ -303,8 +303,13 @@ def new_nest(number: int, shape: Shape, reason: str, first_loop: int) -> Nest:
 
 @dataclass(eq=False, slots=True)
 class Storage:
-    """Memory of a plan, not yet placed: versions of one array may share it, one after the other."""
+    """Memory of a plan, not yet placed: versions of one array may share it, one after the other.
+
+    Attributes:
+        node: the value that was stored there first, for people; of a step of a loop, not known.
+    """
 
     dtype: DType
     size: int
+    node: Node | None = None
     is_output: bool = False

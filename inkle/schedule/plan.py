@@ -22,6 +22,7 @@ from inkle.schedule.memory import place_temporaries
 from inkle.schedule.nest import Nest, Storage, stored_as
 from inkle.schedule.order import free_early, in_order
 from inkle.schedule.prepare import prepare
+from inkle.schedule.recompute import fit
 from inkle.schedule.scans import BuiltLoop, one_row_array_each, repeated, without_empty
 from inkle.schedule.siblings import fuse_siblings
 from inkle.schedule.split_contractions import split_contractions
@@ -31,7 +32,11 @@ NOTHING: Mapping[int, int] = MappingProxyType({})
 
 
 def schedule(
-    outputs: Sequence[Node], *, facts: Facts = FACTS, donated: Mapping[int, int] = NOTHING
+    outputs: Sequence[Node],
+    *,
+    facts: Facts = FACTS,
+    donated: Mapping[int, int] = NOTHING,
+    limit_bytes: int = 0,
 ) -> Plan:
     """Return the kernels that compute `outputs`, in order, with a place for all memory.
 
@@ -39,13 +44,18 @@ def schedule(
         outputs: tensor-form nodes over PARAM leaves; a PARAM's slot is the number of the input.
         facts: of the machine, as far as they decide what to fuse.
         donated: for outputs by number, the slot of an input that they may be written over.
+        limit_bytes: most memory that a run may take besides its inputs; 0: no limit.
 
     Returns:
         Plan with one output memory per output; an output that is an input unchanged is that input.
+
+    Raises:
+        MemoryFailure: if there is no way to keep within the limit.
     """
     plan, _ = explain(outputs, facts=facts)
     plan = donate(plan, donated) if donated else plan
-    return place_temporaries(free_early(overwrite_at_peak(plan)))
+    plan = free_early(overwrite_at_peak(plan))
+    return fit(plan, limit_bytes) if limit_bytes else place_temporaries(plan)
 
 
 def explain(outputs: Sequence[Node], *, facts: Facts = FACTS) -> tuple[Plan, list[Reason]]:
@@ -82,21 +92,21 @@ def _assemble(
     fixed: dict[Storage, int] = {}
     inputs = [node for node in planner.order if node.op is forms.PARAM]
     for node in sorted(inputs, key=lambda node: int(node.arg[0])):
-        storage[node] = Storage(node.dtype, size_of(node))
+        storage[node] = Storage(node.dtype, size_of(node), node)
         fixed[storage[node]] = len(memory)
-        memory.append(Memory(Role.INPUT, node.arg[0], node.dtype, size_of(node)))
+        memory.append(_memory(Role.INPUT, node.arg[0], storage[node]))
     for i, node in enumerate(roots):
-        own = storage.setdefault(node, Storage(node.dtype, size_of(node)))
+        own = storage.setdefault(node, Storage(node.dtype, size_of(node), node))
         if own not in fixed:
             fixed[own] = len(memory)
-            memory.append(Memory(Role.OUTPUT, i, node.dtype, size_of(node)))
+            memory.append(_memory(Role.OUTPUT, i, own))
     launches = [_built(group, planner, facts) for group in groups]
     cut = _in_blocks(launches, fixed, facts)
     place = dict(fixed)
     for own in (used for each in cut for used in each.used):
         if own not in place:
             place[own] = len(memory)
-            memory.append(Memory(Role.TEMPORARY, len(place) - len(fixed) - 1, own.dtype, own.size))
+            memory.append(_memory(Role.TEMPORARY, len(place) - len(fixed) - 1, own))
     done = [each.launch([place[used] for used in each.used]) for each in cut]
     places = tuple([fixed[storage[node]] for node in roots])
     return Plan(tuple(memory), tuple(done), places), [each.reason for each in cut]
@@ -132,6 +142,11 @@ def _in_blocks(
             spec.verify(each.kernel, "in_blocks")
         out += cut if kernels else run
     return out
+
+
+def _memory(role: Role, number: int, own: Storage) -> Memory:
+    shape, line = (own.node.shape, own.node.origin) if own.node is not None else ((own.size,), "")
+    return Memory(role, number, own.dtype, own.size, shape=shape, line=line or "")
 
 
 def _reason(builder: Builder, storage: Mapping[Node, Storage]) -> Reason:

@@ -176,7 +176,7 @@ def _add_loop(plan: Planner, loop: Loop, reason: str) -> Nest:
     unseen = [i for i in range(recurrence.carried) if i not in wanted]
     loop.results += [scan.carry(src, recurrence, i, RING) for i in unseen]
     for node in loop.results:
-        plan.storage.setdefault(node, Storage(node.dtype, size_of(node)))
+        plan.storage.setdefault(node, Storage(node.dtype, size_of(node), node))
         nest.stores.append(Store(node, ZERO, Link((), node)))
         if isinstance(node.arg[1], int):
             nest.before.add(_add_initial(plan, node))

@@ -16,6 +16,7 @@ from sys import getrefcount
 from typing import Any
 
 from inkle.engine.capture import Captured, Recorder
+from inkle.engine.memory_use import MemoryUse
 from inkle.engine.program import Program
 from inkle.engine.storage import Storage
 from inkle.errors import TraceError
@@ -138,6 +139,10 @@ class Entry:
     def hoisted_bytes(self) -> int:
         """Memory of the values that are computed ahead."""
         return self._captured.kept_bytes
+
+    def memory_use(self) -> MemoryUse:
+        """Return what the memory of a run is for."""
+        return self._captured.memory_use()
 
     def matches(self, call: Call) -> bool:
         """Whether the capture is what the function would do in this call."""

@@ -23,13 +23,14 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from inkle import config
 from inkle.engine.capture import Recorder
+from inkle.engine.memory_use import MemoryUse
 from inkle.engine.pipeline import timed
 from inkle.engine.trace import current_trace, tracing
-from inkle.errors import TraceError
+from inkle.errors import OptionError, TraceError
 from inkle.ir.node import Node
 from inkle.runtime.locks import Locked
 from inkle.tensor.base import Core
@@ -72,9 +73,13 @@ class JitStats:
 
 
 class _State(Locked):
-    """What is known of one function, or of one instance's method."""
+    """What is known of one function, or of one instance's method.
 
-    def __init__(self) -> None:
+    Attributes:
+        limit: most bytes that a run may take; 0: what the settings say.
+    """
+
+    def __init__(self, limit: int = 0) -> None:
         super().__init__()
         self.names: set[str] = set()
         self.environment: Environment | None = None
@@ -84,6 +89,7 @@ class _State(Locked):
         self.traces = 0
         self.counter = itertools.count()  # of calls; `next` is safe in threads, `+= 1` is not
         self.looks = 0  # at the counter
+        self.limit = limit
 
 
 class Jit(Generic[P, R]):
@@ -109,7 +115,7 @@ class Jit(Generic[P, R]):
                     f"jit of a method needs instances that allow weak references; add "
                     f"'__weakref__' to __slots__ of {type(instance).__name__}"
                 ) from None
-            self._bound[key] = alive, _State()
+            self._bound[key] = alive, _State(self._state.limit)
         bound: Jit[Any, R] = Jit(self._function.__get__(instance, owner), self._bound[key][1])
         return bound
 
@@ -122,7 +128,7 @@ class Jit(Generic[P, R]):
         entry = self._find(call)
         if entry is None:
             with self._state.lock:
-                entry = self._find(call) or self._capture(call, args, kwargs)
+                entry = self._find(call) or self._capture_within(call, args, kwargs)
         result: R = entry.run(call)
         return result
 
@@ -142,6 +148,17 @@ class Jit(Generic[P, R]):
             reasons = tuple(state.reasons)
             return JitStats(calls, state.traces, len(state.entries), kept, reasons)
 
+    def memory_report(self) -> MemoryUse:
+        """Return what a run of the latest capture needs memory for; `print` shows a table.
+
+        Raises:
+            TraceError: if there is none.
+        """
+        with self._state.lock:
+            if not self._state.entries:
+                raise TraceError("nothing has been captured; call the function first")
+            return self._state.entries[-1].memory_use()
+
     def portables(self) -> list[Portable]:
         """Return what all captures do that hold for what the function refers to now.
 
@@ -158,11 +175,11 @@ class Jit(Generic[P, R]):
             return [portable(each, around.tensors()) for each in entries]
 
     def __copy__(self) -> Jit[P, R]:
-        return Jit(self._function)
+        return Jit(self._function, _State(self._state.limit))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Jit[P, R]:
         """Capture the copied function: a method of a copied object belongs to the copy."""
-        return Jit(copy.deepcopy(self._function, memo))
+        return Jit(copy.deepcopy(self._function, memo), _State(self._state.limit))
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         """Be pickled like the function: by name. Captures stay behind."""
@@ -170,7 +187,7 @@ class Jit(Generic[P, R]):
         found: Any = sys.modules.get(self.__module__)
         for name in path.split("."):
             found = getattr(found, name, None)
-        return path if found is self else (jit, (self._function,))
+        return path if found is self else (_limited, (self._function, self._state.limit))
 
     def _describe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         state = self._state
@@ -189,6 +206,7 @@ class Jit(Generic[P, R]):
             ("training", modes.training),
             ("no_grad", modes.no_grad),
             ("INKLE_CHECK", config.get("INKLE_CHECK")),
+            ("INKLE_MEMORY_LIMIT", self._state.limit or config.get("INKLE_MEMORY_LIMIT")),
             ("INKLE_TARGET", config.get("INKLE_TARGET")),
             ("INKLE_THREADS", config.get("INKLE_THREADS")),
         )
@@ -213,6 +231,12 @@ class Jit(Generic[P, R]):
             if each.matches(call):
                 return each
         return None
+
+    def _capture_within(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Entry:
+        """Capture under the memory limit of this function."""
+        limit = self._state.limit
+        with config.Context(**({"INKLE_MEMORY_LIMIT": limit} if limit else {})):
+            return self._capture(call, args, kwargs)
 
     def _capture(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Entry:
         state = self._state
@@ -283,11 +307,27 @@ class Jit(Generic[P, R]):
         return Traced(recorder, result, nodes, outputs, found, left, arguments, modes.training)
 
 
-def jit(function: Callable[P, R]) -> Jit[P, R]:
+def _limited(function: Callable[P, R], limit_bytes: int) -> Jit[P, R]:
+    """Return a captured function with a memory limit."""
+    return Jit(function, _State(limit_bytes))
+
+
+@overload
+def jit(function: Callable[P, R], *, memory_limit: int | str | None = None) -> Jit[P, R]: ...
+
+
+@overload
+def jit(*, memory_limit: int | str | None = None) -> Callable[[Callable[P, R]], Jit[P, R]]: ...
+
+
+def jit(function: Any = None, *, memory_limit: int | str | None = None) -> Any:
     """Capture a function of tensors and run it by one native call.
 
     Args:
         function: takes and returns tensors, Python values, and tuples, lists, dicts of them.
+        memory_limit: most memory that a call may take besides what exists before it, in bytes or as
+            "2GB": values that are kept for long are computed again instead, bit for bit the same.
+            Default: the setting INKLE_MEMORY_LIMIT; 0 there means no limit.
 
     Returns:
         A callable with the same arguments. Outputs are fresh; assignments to tensors that existed
@@ -297,6 +337,8 @@ def jit(function: Callable[P, R]) -> Jit[P, R]:
     Raises:
         TraceError: when called, if the function needs the value of a tensor that depends on its
             arguments, or depends on something that cannot be compared.
+        MemoryFailure: when called, if the limit cannot be met; nothing has changed then.
+        OptionError: if the limit is no size.
 
     Example:
         >>> @jit
@@ -305,9 +347,24 @@ def jit(function: Callable[P, R]) -> Jit[P, R]:
         >>> double(Tensor([1.0, 2.0])).tolist()
         [2.0, 4.0]
     """
+    limit = 0 if memory_limit is None else _bytes_of(memory_limit)
+    if function is None:
+        return functools.partial(jit, memory_limit=memory_limit)
     if isinstance(function, (classmethod, staticmethod, property)):
         kind = type(function).__name__
         raise TraceError(f"jit captures functions, got a {kind}; write @{kind} above @jit")
     if not callable(function):
         raise TraceError(f"jit captures functions, got {function!r:.60}")
-    return function if isinstance(function, Jit) else Jit(function)
+    if isinstance(function, Jit):
+        return function if limit == 0 else _limited(function._function, limit)
+    return _limited(function, limit)
+
+
+def _bytes_of(memory_limit: object) -> int:
+    try:
+        found = config.size_bytes(str(memory_limit)) if isinstance(memory_limit, (int, str)) else 0
+        if found <= 0:
+            raise ValueError("must be a size above 0, such as 500_000_000, '2GB' or '1.5GiB'")
+    except ValueError as error:
+        raise OptionError(f"memory_limit={memory_limit!r:.40}: {error}") from None
+    return found

@@ -22,6 +22,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from inkle.config import readable
 from inkle.errors import MemoryFailure
 from inkle.runtime.cpu import machine
 from inkle.runtime.cpu.buffer import AllocatedBuffer, Block, Buffer
@@ -197,21 +198,6 @@ def size_class(size_bytes: int) -> int:
     """
     step = max(ALIGNMENT, (1 << max(size_bytes - 1, 0).bit_length()) // 8)
     return max(ALIGNMENT, -(-size_bytes // step) * step)
-
-
-def readable(size_bytes: int) -> str:
-    """Write a size for people.
-
-    Example:
-        >>> readable(1536)
-        '1.5 KiB'
-    """
-    size = float(size_bytes)
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
 
 
 def _fits(size_bytes: int) -> bool:
