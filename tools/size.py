@@ -50,11 +50,11 @@ class Budget:
 # says why there is more, and has a row for whatever raised them.
 MIDDLE = ("ir", "rewrite", "rules", "autodiff", "schedule", "kernel")
 BUDGETS = (
-    Budget("ir to kernel", MIDDLE, lines=12_830, tokens=147_000),
+    Budget("ir to kernel", MIDDLE, lines=13_010, tokens=149_200),
     Budget(
         "errors to engine, CPU",
         ("errors", "config", *MIDDLE, "render", "runtime", "check", "engine"),
-        lines=19_530,
+        lines=19_710,
     ),
     Budget("tensor and nn", ("tensor", "nn"), lines=7_000),
 )

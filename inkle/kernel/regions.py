@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import prod
+from math import gcd, prod
 
 from inkle.ir import forms, ops
 from inkle.ir.bounds import bounds
@@ -187,17 +187,20 @@ def may_overlap(kernel: Kernel) -> bool:
 def is_parallel(store: Node, r: Node) -> bool:
     """Whether different values of `r` surely write different elements, all else being arbitrary.
 
-    With the index as c * r + (other terms): every other term is a multiple of c * n, or so fine
-    that together they span less than c.
+    With the index as c * r + (other terms): r and the fine terms, which span less than c, together
+    span less than the common divisor of the coarse ones.
     """
     own = coefficient(store.src[1], r)
     if not own:
         return False
-    size, fine = abs(own) * extent(r), 0
+    span, fine, coarse = abs(own) * (extent(r) - 1), 0, 0
     for factor, atom in linear_terms(store.src[1]):
-        if atom is r or factor % size == 0 or atom.op is forms.VARIABLE:
+        if atom is r or atom.op is forms.VARIABLE:
             continue  # an argument of the launch is the same for all
-        if atom.op is not forms.RANGE:
+        if abs(factor) > span:
+            coarse = gcd(coarse, factor)
+        elif atom.op is forms.RANGE:
+            fine += abs(factor) * (length(atom) - 1)
+        else:
             return False
-        fine += abs(factor) * (length(atom) - 1)
-    return fine < abs(own)
+    return fine < abs(own) and (not coarse or span + fine < coarse)

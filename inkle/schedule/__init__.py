@@ -10,6 +10,7 @@ passes, one module each:
     arrange, fold, build          loops merged, split, ordered; kernels in canonical form
     chains, blocks                kernels that pass large arrays on run by blocks of rows, with room
                                   for one; what comes back to such an array computes it again
+    hidden                        columns that a mask hides from a block, which are not visited
     donate                        outputs that take the place of inputs, if the engine asks for it
     order                         launches that free memory run early
     recompute                     values dropped and computed again, to fit a limit

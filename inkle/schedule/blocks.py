@@ -15,7 +15,7 @@ here knows of attention: any chain of kernels is cut that agrees on what a row i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -29,7 +29,6 @@ from inkle.ir.loop import (
     load,
     number_of,
     range_,
-    reduce,
     running_ranges,
     store,
 )
@@ -37,13 +36,15 @@ from inkle.ir.node import Node, bound_ranges, const, convert_scalar, intern, reb
 from inkle.ir.op import Op
 from inkle.ir.tensor import param
 from inkle.rewrite.affine import Affine, affine_of
-from inkle.schedule.built import Built, Reason
+from inkle.schedule.built import Built, Reason, running_over
+from inkle.schedule.hidden import visible_columns
 from inkle.schedule.nest import Storage
 
 BLOCK_BYTES = 2 << 20  # of a chain: stays in the second cache
 LEAST_ROWS = 64  # of products in a block, if they fit: each block reads all of the other factor
 LARGEST_BYTES = 32 << 20  # of a block of so many rows
 SHARED_BYTES = 16 << 20  # what every block reads or adds to should stay in a cache
+GROUPS = 4  # of blocks, each with kernels for the columns that it sees
 NAMES = ("row0", "row1", "row2", "row3")
 
 
@@ -131,25 +132,50 @@ def _blocks(
         if part is None:
             return None
         parts.append(part)
-    here, swap = _over_rows(parts, rooms, axis, 1, names[0], 0)
+    here, swap = _over_rows(parts, rooms, axis, 1, names[0], [0])
     is_innermost = _rows(here, {swap.get(s, s): axis.sizes[s] for s in spans}) is None
     rows = _block_of(parts, axis, rooms, is_innermost=is_innermost)
     if rows is None:
         return None
-    is_last = rows > 0
     adds = any(store.arg is not None for part in parts for store in part.built.kernel.stores)
     out = [fill for part in parts for fill in part.fills]
     for count, starts in _pieces(axis.count, max(1, rows), adds=adds):
-        here, swap = _over_rows(parts, rooms, axis, count, names[0], max(starts))
-        if not is_last:
+        if rows:
+            blocks = _visible(parts, rooms, axis, count, names[0], starts)
+        else:
+            here, swap = _over_rows(parts, rooms, axis, 1, names[0], starts)
             inner = {swap.get(s, s): axis.sizes[s] for s in spans}
             cut = _blocks(here, [swap[s] for s in rooms], inner, names[1:])
             if cut is None:
                 return None
-            here = cut
-        for start in starts:
-            out += [_at(built, names[0], start) for built in here]
+            blocks = [(cut, starts)]
+        out += [_at(b, names[0], start) for here, group in blocks for start in group for b in here]
     return out + [final for part in parts for final in part.finals]
+
+
+def _visible(
+    parts: Sequence[_Part],
+    rooms: Sequence[Storage],
+    axis: _Axis,
+    rows: int,
+    name: str,
+    starts: Sequence[int],
+) -> list[tuple[list[Built], Sequence[int]]]:
+    """Return launches over `rows` rows, and from which rows on: without columns hidden from them.
+
+    Each group of blocks has kernels of its own, over the columns that some row of it can see.
+    """
+    everything, swap = _over_rows(parts, rooms, axis, rows, name, starts)
+    size = -(-len(starts) // GROUPS) if len(starts) >= 2 * GROUPS else len(starts)
+    found = []
+    is_less = False
+    for i in range(0, len(starts), size):
+        group = starts[i : i + size]
+        here, _ = _over_rows(parts, rooms, axis, rows, name, group, swap)
+        less = visible_columns(here, [swap[s] for s in rooms], rows)
+        is_less = is_less or less is not None
+        found.append((less or here, group))
+    return found if is_less else [(everything, starts)]
 
 
 def _block_of(
@@ -248,8 +274,7 @@ def _part(built: Built, axis: _Axis) -> _Part | None:
     r, inner = found
     if r in running_ranges(built.kernel.nodes()):
         return None  # its points come one after the other
-    kernel, outer = (built.kernel, r) if inner == 1 else _split(built.kernel, r, inner)
-    return _added_up(_Part(replace(built, kernel=kernel), outer))
+    return _added_up(_Part(*((built, r) if inner == 1 else _split(built, r, inner))))
 
 
 def _row_of(at: Affine, size: int, count: int) -> tuple[Node, int] | None:
@@ -265,25 +290,11 @@ def _row_of(at: Affine, size: int, count: int) -> tuple[Node, int] | None:
     return None
 
 
-def _split(kernel: Kernel, r: Node, inner: int) -> tuple[Kernel, Node]:
-    """Return the kernel with `r` as outer * inner + rest."""
-    number = 1 + max(number_of(each) for each in kernel.ranges())
+def _split(built: Built, r: Node, inner: int) -> tuple[Built, Node]:
+    """Return the launch with `r` as outer * inner + rest."""
+    number = 1 + max(number_of(each) for each in built.kernel.ranges())
     outer, rest = range_(number, extent(r) // inner), range_(number + 1, inner)
-    stores = transform(kernel.stores, _running({r: (outer, rest)}), {r: outer * inner + rest})
-    order = [n for each in kernel.order for n in ((outer, rest) if each is r else (each,))]
-    return Kernel(tuple([stores[s] for s in kernel.stores]), tuple(order)), outer
-
-
-def _running(ranges: Mapping[Node, Sequence[Node]]) -> Callable[[Node, tuple[Node, ...]], Node]:
-    """Return a step of `transform` in which reductions run over others in place of some ranges."""
-
-    def step(node: Node, src: tuple[Node, ...]) -> Node:
-        if node.op is not forms.REDUCE or not any(r in ranges for r in node.src[1:]):
-            return rebuild(node, src)
-        over = [n for r in node.src[1:] for n in ranges.get(r, (r,))]
-        return reduce(node.arg[0], src[0], over)
-
-    return step
+    return built.over({r: (outer, rest)}, {r: outer * inner + rest}), outer
 
 
 # --- sums over rows -------------------------------------------------------------------------------
@@ -355,11 +366,13 @@ def _over_rows(
     axis: _Axis,
     rows: int,
     name: str,
-    last: int,
+    starts: Sequence[int],
+    swap: dict[Storage, Storage] | None = None,
 ) -> tuple[list[Built], dict[Storage, Storage]]:
-    """Return the launches over `rows` rows from VARIABLE `name` on, and the room for each array."""
-    swap = {s: Storage(s.dtype, axis.sizes[s] * rows, s.node) for s in rooms}
-    start = intern(forms.VARIABLE, index, (), (name, 0, last), ())
+    """Return launches over `rows` rows from VARIABLE `name` on, and the room for each array."""
+    if swap is None:
+        swap = {s: Storage(s.dtype, axis.sizes[s] * rows, s.node) for s in rooms}
+    start = intern(forms.VARIABLE, index, (), (name, min(starts), max(starts)), ())
     out = []
     for part in parts:
         built, row = part.built, part.row
@@ -376,7 +389,7 @@ def _moved(each: Node, row: Node, fresh: Node, start: Node, slots: set[int]) -> 
     """Return a store over `fresh` rows from `start` on; arrays in `slots` have room for these."""
     here = {row: fresh}
     there = {row: fresh + start if fresh.op is forms.RANGE else start}
-    over = _running({row: (fresh,) if fresh.op is forms.RANGE else ()})
+    over = running_over({row: (fresh,) if fresh.op is forms.RANGE else ()})
 
     def step(node: Node, src: tuple[Node, ...]) -> Node:
         is_access = node.op in (forms.LOAD, forms.STORE) and node.src[0].op is forms.PARAM

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from inkle.ir import forms
-from inkle.ir.loop import Kernel
+from inkle.ir.loop import Kernel, reduce
 from inkle.ir.node import Node, rebuild, toposort, transform
 from inkle.ir.plan import Launch
 from inkle.ir.tensor import param
 from inkle.schedule.nest import Storage
+
+Step = Callable[[Node, tuple[Node, ...]], Node]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,14 @@ class Built:
         """Return the launch with other memory in place of some."""
         return replace(self, used=tuple([names.get(each, each) for each in self.used]))
 
+    def over(self, ranges: Mapping[Node, Sequence[Node]], places: Mapping[Node, Node]) -> Built:
+        """Return the launch with loops over others in place of some ranges, now `places`."""
+        kernel = self.kernel
+        done = transform(kernel.stores, running_over(ranges), dict(places))
+        order = [n for r in kernel.order for n in ranges.get(r, (r,))]
+        new = Kernel(tuple([done[store] for store in kernel.stores]), tuple(order))
+        return replace(self, kernel=new)
+
     def with_stores(self, stores: Sequence[Node], used: Sequence[Storage]) -> Built:
         """Return a launch of `stores`, over ranges of this kernel; PARAM i of them is used[i].
 
@@ -92,3 +102,15 @@ class Built:
         left = {n for n in toposort(new) if n.op is forms.RANGE}
         kernel = Kernel(new, tuple([r for r in self.kernel.order if r in left]))
         return replace(self, kernel=kernel, used=mine)
+
+
+def running_over(ranges: Mapping[Node, Sequence[Node]]) -> Step:
+    """Return a step of `transform` in which reductions run over others in place of some ranges."""
+
+    def step(node: Node, src: tuple[Node, ...]) -> Node:
+        if node.op is not forms.REDUCE or not any(r in ranges for r in node.src[1:]):
+            return rebuild(node, src)
+        over = [n for r in node.src[1:] for n in ranges.get(r, (r,))]
+        return reduce(node.arg[0], src[0], over)
+
+    return step

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from math import prod
 
 from inkle.ir import forms
+from inkle.ir.dtype import bool_
 from inkle.ir.loop import extent
 from inkle.ir.node import Node
 from inkle.rewrite.affine import single
@@ -40,6 +41,7 @@ MAX_REDUCTIONS = 16  # of one nest: each is a loop, and lowering looks at all lo
 MAX_PLACES = 48  # of one value
 IN_ONE_NEST = 0.6  # computing it again in one kernel needs no synchronisation, and finds data near
 SHORT = 16  # elements of a reduction that may be repeated, such as a pooling window
+MASK = 4.0  # operations that compare positions, as often as they are needed
 WASTE = 1.6  # computing a value so many times per element is taken for granted (padding, halos)
 
 
@@ -106,6 +108,8 @@ class Placer:
             return None  # storing the products is what a contraction is there to avoid
         if node in self._carried and not (len(demands) == 1 and self.is_epilogue(demands[0])):
             return "else the contraction that ends in it would be stored, which is no smaller"
+        if node.dtype is bool_ and not work.leaves and work.flops <= MASK:
+            return None  # it takes memory for nothing, and says which columns nobody needs
         points = sum([demand.points() for demand in demands])
         if len(demands) == 1:
             demand = demands[0]
