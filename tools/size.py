@@ -50,11 +50,11 @@ class Budget:
 # says why there is more, and has a row for whatever raised them.
 MIDDLE = ("ir", "rewrite", "rules", "autodiff", "schedule", "kernel")
 BUDGETS = (
-    Budget("ir to kernel", MIDDLE, lines=13_010, tokens=149_200),
+    Budget("ir to kernel", MIDDLE, lines=13_080, tokens=150_100),
     Budget(
         "errors to engine, CPU",
         ("errors", "config", *MIDDLE, "render", "runtime", "check", "engine"),
-        lines=19_710,
+        lines=19_780,
     ),
     Budget("tensor and nn", ("tensor", "nn"), lines=7_000),
 )

@@ -21,6 +21,7 @@ from inkle.schedule.lower import Planner
 from inkle.schedule.memory import place_temporaries
 from inkle.schedule.nest import Nest, Storage, stored_as
 from inkle.schedule.order import free_early, in_order
+from inkle.schedule.pieces import split_into_pieces
 from inkle.schedule.prepare import prepare
 from inkle.schedule.recompute import fit
 from inkle.schedule.scans import BuiltLoop, one_row_array_each, repeated, without_empty
@@ -67,6 +68,8 @@ def explain(outputs: Sequence[Node], *, facts: Facts = FACTS) -> tuple[Plan, lis
     spec.verify(graph, "without_empty")
     graph = fold_reductions(graph)
     spec.verify(graph, "fold_reductions")
+    graph = split_into_pieces(graph, facts)
+    spec.verify(graph, "split_into_pieces")
     graph = prepare(graph, facts)
     spec.verify(graph, "prepare")
     graph = split_contractions(graph, facts)
