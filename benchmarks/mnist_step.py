@@ -41,8 +41,8 @@ def data(batch: int) -> tuple[dict[str, Any], Any, Any]:
     return params, images, rng.integers(0, 10, batch)
 
 
-def inkle_step(batch: int) -> Any:
-    """Return a function that does one jitted step of inkle."""
+def inkle_training(batch: int) -> tuple[Any, Any, Any]:
+    """Return a function that does one step of inkle, images and labels."""
     import inkle
     from inkle import Tensor, nn
 
@@ -56,7 +56,6 @@ def inkle_step(batch: int) -> Any:
         d = h - mean.reshape(-1, 1, 1)
         return h.batchnorm(w, b, mean, ((d * d).mean((0, 2, 3)) + 1e-5).rsqrt())
 
-    @inkle.jit
     def step(x: Any, y: Any) -> Any:
         with inkle.training():
             optimiser.zero_grad()
@@ -69,6 +68,15 @@ def inkle_step(batch: int) -> Any:
             optimiser.schedule_step()
             return loss
 
+    return step, x, y
+
+
+def inkle_step(batch: int) -> Any:
+    """Return a function that does one jitted step of inkle."""
+    import inkle
+
+    function, x, y = inkle_training(batch)
+    step = inkle.jit(function)
     return lambda: step(x, y).item()
 
 
