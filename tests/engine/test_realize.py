@@ -431,7 +431,9 @@ def test_realized_values_are_leaves_of_an_outline():
 @pytest.mark.parametrize("is_on", [True, False])
 def test_the_collector_is_as_before_after_compiling(is_on, monkeypatch):
     during = []
-    monkeypatch.setattr(realize, "schedule", lambda roots, **_: during.append(gc.isenabled()) or 1 / 0)
+    monkeypatch.setattr(
+        realize, "schedule", lambda roots, **_: during.append(gc.isenabled()) or 1 / 0
+    )
     before = gc.isenabled()
     (gc.enable if is_on else gc.disable)()
     try:
