@@ -182,7 +182,7 @@ def run_plan(
         KernelFault: if a kernel faults, or reads a temporary after another memory has been written
             that lies in the same place, or leaves an element of an output unwritten.
     """
-    overlaps = plan.overlaps()
+    overlaps = _overlaps(plan)
     memories = []
     for each in plan.memory:
         if each.role is Role.INPUT:
@@ -222,3 +222,24 @@ def _seen(place: Place, memory: Memory, step: int) -> Memory:
     start = place.offset(step)
     part = slice(start, start + place.width)
     return Memory(memory.data[part], memory.dtype, memory.written[part])
+
+
+def _overlaps(plan: Plan) -> dict[int, list[int]]:
+    """Return for temporaries, and outputs they lie in, the others that share some bytes."""
+    rooms: dict[int | None, list[tuple[int, int, int]]] = {}  # start, end, position
+    for i, each in enumerate(plan.memory):
+        if each.spot is not None and each.size:
+            host, start = each.spot
+            if host is not None and host not in rooms:
+                rooms[host] = [(0, plan.memory[host].size_bytes, host)]
+            rooms.setdefault(host, []).append((start, start + each.size_bytes, i))
+    found: dict[int, list[int]] = {}
+    for room in rooms.values():
+        active: list[tuple[int, int]] = []  # end, position
+        for start, end, i in sorted(room):
+            active = [(until, j) for until, j in active if until > start]
+            found[i] = [j for _, j in active]
+            for _, j in active:
+                found[j].append(i)
+            active.append((end, i))
+    return found

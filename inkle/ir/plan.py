@@ -200,23 +200,3 @@ class Plan:
         """Size of the arena."""
         inside = [m for m in self.memory if m.spot is not None and m.spot.host is None]
         return max([m.spot.offset + m.size_bytes for m in inside if m.spot], default=0)
-
-    def overlaps(self) -> dict[int, list[int]]:
-        """Return for temporaries, and outputs they lie in, the others that share some bytes."""
-        rooms: dict[int | None, list[tuple[int, int, int]]] = {}  # start, end, position
-        for i, each in enumerate(self.memory):
-            if each.spot is not None and each.size:
-                host, start = each.spot
-                if host is not None and host not in rooms:
-                    rooms[host] = [(0, self.memory[host].size_bytes, host)]
-                rooms.setdefault(host, []).append((start, start + each.size_bytes, i))
-        found: dict[int, list[int]] = {}
-        for room in rooms.values():
-            active: list[tuple[int, int]] = []  # end, position
-            for start, end, i in sorted(room):
-                active = [(until, j) for until, j in active if until > start]
-                found[i] = [j for _, j in active]
-                for _, j in active:
-                    found[j].append(i)
-                active.append((end, i))
-        return found

@@ -23,12 +23,12 @@ def side_by_side(plan: Plan) -> Plan:
     groups: list[list[Launch | Repeat]] = []
     read: dict[int, int] = {}  # for each memory, after which groups it may be written
     written: dict[int, int] = {}  # and read
-    overlaps = plan.overlaps()
+    before = former_occupants(plan)
     for launch in plan.launches:
         outputs = written_by(launch)
         first = max([written.get(place, 0) for place in launch.memory])
         for place in outputs:
-            for same in (place, *overlaps.get(place, ())):
+            for same in (place, *before.get(place, ())):
                 first = max(first, read.get(same, 0), written.get(same, 0))
         touched = sum([plan.memory[place].size_bytes for place in launch.memory])
         number = _group_for(launch, groups, first, is_little=touched <= LITTLE_BYTES)
@@ -44,6 +44,31 @@ def side_by_side(plan: Plan) -> Plan:
         for i, each in enumerate(group)
     ]
     return replace(plan, launches=tuple(launches))
+
+
+def former_occupants(plan: Plan) -> dict[int, list[int]]:
+    """Return for temporaries, and outputs that they lie in, what had some of their bytes before.
+
+    Right before: whoever was there still earlier has been waited for by these.
+    """
+    found: dict[int, list[int]] = {}
+    rooms: dict[int | None, list[tuple[int, int, int]]] = {}  # start, end, and who is there
+    for place in dict.fromkeys([place for launch in plan.launches for place in launch.memory]):
+        spot, size = plan.memory[place].spot, plan.memory[place].size_bytes
+        if spot is None:
+            found[place] = [occupant for _, _, occupant in rooms.get(place, ())]
+            continue
+        start, end = spot.offset, spot.offset + size
+        room = rooms.setdefault(spot.host, [])
+        found[place] = [occupant for a, b, occupant in room if a < end and start < b]
+        rest = [
+            (low, high, occupant)
+            for a, b, occupant in room
+            for low, high in ((a, min(b, start)), (max(a, end), b))
+            if low < high
+        ]
+        rooms[spot.host] = [*rest, (start, end, place)]
+    return found
 
 
 def _group_for(

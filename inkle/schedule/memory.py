@@ -23,6 +23,7 @@ from inkle.schedule.lives import Lives
 ALIGN = 64  # bytes: temporaries start at cache lines
 ENOUGH = 1.05  # of the most that lives at a time: no other layout is tried
 APART = 64  # one part in so many of the memory is given to temporaries that share none
+MANY = 2000  # in larger plans one layout has to do: it takes time in proportion to the square
 HOST_BYTES = 1 << 20  # smaller outputs are left alone: a word more to set before each run
 
 
@@ -75,7 +76,7 @@ def place_temporaries(plan: Plan) -> Plan:
     """Return `plan` with a place for every temporary: the first layout that is tight enough."""
     lives = Lives(plan)
     found: list[Plan] = []
-    for order in ORDERS:
+    for order in ORDERS if len(plan.memory) <= MANY else ORDERS[:1]:
         found.append(_placed(plan, lives, order))
         if found[-1].needed_bytes <= ENOUGH * lives.peak_bytes:
             break

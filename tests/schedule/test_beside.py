@@ -14,11 +14,13 @@ from inkle.check.interpreter import run_plan
 from inkle.ir import forms, tensor
 from inkle.ir.dtype import float32, int32
 from inkle.ir.node import Node
-from inkle.ir.plan import Launch, Memory, Plan, Role
+from inkle.ir.plan import Launch, Memory, Plan, Role, Spot
 from inkle.schedule import schedule, side_by_side
+from inkle.schedule.beside import former_occupants
 from tests.schedule import networks as net
 from tests.schedule.graphs import arrays_for, matmul, random_graph
 from tests.schedule.networks import Leaves
+from tests.schedule.plans import kernel
 
 
 def groups(*outputs: Node) -> list[int]:
@@ -144,3 +146,17 @@ def test_launches_side_by_side_may_run_in_any_order(seed: int) -> None:
         want, got = run_plan(plan, inputs), run_plan(mixed, inputs)
     for a, b in zip(want, got, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_who_had_the_bytes_before_is_waited_for() -> None:
+    made = [Memory(Role.INPUT, 0, float32, 4)]
+    for size, spot in ((32, Spot(None, 0)), (16, Spot(None, 64)), (16, Spot(None, 0))):
+        made.append(Memory(Role.TEMPORARY, len(made), float32, size, spot))
+    made.append(Memory(Role.OUTPUT, 0, float32, 16))
+    made.append(Memory(Role.TEMPORARY, 5, float32, 16, Spot(4, 0)))
+    order = [(1, 0), (2, 0), (5, 0), (3, 0), (4, 0)]
+    launches = [Launch(kernel(made[i], [made[j]], 1), (i, j)) for i, j in order]
+
+    found = former_occupants(Plan(tuple(made), tuple(launches), (4,)))
+
+    assert {place: before for place, before in found.items() if before} == {2: [1], 3: [1], 4: [5]}
