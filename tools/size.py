@@ -54,7 +54,7 @@ BUDGETS = (
     Budget(
         "errors to engine, CPU",
         ("errors", "config", *MIDDLE, "render", "runtime", "check", "engine"),
-        lines=19_800,
+        lines=19_810,
     ),
     Budget("tensor and nn", ("tensor", "nn"), lines=7_000),
 )

@@ -87,10 +87,16 @@ def _loop_of(node: Node) -> object:
     return node.src, node.arg[0]
 
 
-def differentiable_below(node: Node) -> list[Node]:
-    """Return `node` and the nodes below it that a gradient could reach; it ends at DETACH."""
-    found = [node]
-    seen = {node}
+def differentiable_below(node: Node, seen: set[Node] | None = None) -> list[Node]:
+    """Return `node` and the nodes below it that a gradient could reach; it ends at DETACH.
+
+    Args:
+        node: where to begin.
+        seen: nodes to leave out, with what is below them; grows.
+    """
+    seen = set() if seen is None else seen
+    found = [] if node in seen else [node]
+    seen.add(node)
     for each in found:
         if each.op is not forms.DETACH:
             for source in each.src:

@@ -111,7 +111,8 @@ def outline(
     """
     numbers: dict[Node, int] = {}
     leaves: list[Node] = []
-    passed: set[Node] = set()  # what gradients are taken of, and nothing is hidden on the way
+    passed: set[Node] = set()  # by gradients
+    hidden: set[Node] = set()  # those of them whose value is in memory
     key: list[object] = []
     stack = list(reversed(outputs))
     while stack:
@@ -134,16 +135,16 @@ def outline(
         if missing:
             stack.extend(reversed(missing))
             continue
-        if op is forms.GRADIENT and node.src[0] not in passed:
-            passed.add(node.src[0])
-            hidden = [each for each in differentiable_below(node.src[0]) if _hides(each)]
-            if not through.issuperset(hidden):
-                return outline(outputs, through.union(hidden))
+        if op is forms.GRADIENT:
+            new = differentiable_below(node.src[0], passed)
+            hidden.update([each for each in new if _hides(each)])
         numbers[node] = len(key)
         # -0.0 equals 0.0, and NaN nothing; whose value a DETACH is makes no difference.
         arg = node if op is forms.CONST else None if op is forms.DETACH else node.arg
         here = [numbers[source] for source in node.src]
         key.append((op, node.dtype, arg, *here, *([] if leaf is None else [(numbers[leaf],)])))
+    if not hidden <= through:  # begin again, once for all gradients that are not inside others
+        return outline(outputs, through | hidden)
     key.append(tuple([numbers[root] for root in outputs]))
     return tuple(key), leaves, through if passed else None
 

@@ -245,3 +245,24 @@ def test_random_programs_train_as_in_checked_mode(seed, setenv):
 
     for each, wanted in zip(values, expected, strict=True):  # the second one knows all graphs
         np.testing.assert_allclose(random_training(seed, each), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_of_many_losses_that_were_looked_at_take_linear_time(monkeypatch, unchecked):
+    calls = []
+
+    def count(*args):
+        calls.append(args)
+        return outline(*args)
+
+    outline = engine.outline
+    monkeypatch.setattr(engine, "outline", count)
+    w = leaf(W)
+    for scale in range(1, 21):
+        loss = (Tensor(scale * X) @ w).square().sum()
+        loss.backward()
+        loss.item()
+    calls.clear()
+
+    expected = sum(scale * scale for scale in range(1, 21)) * 2 * X.T @ (X @ W)
+    np.testing.assert_allclose(w.grad.numpy(), expected, rtol=1e-4)
+    assert len(calls) <= 4  # for the key and the canonical form, each once and again
