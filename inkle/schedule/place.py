@@ -115,6 +115,7 @@ class Placer:
             demand = demands[0]
             if points <= WASTE * size and not demand.is_in_contraction():
                 return self._why_cut(demand, work, node)
+        # Measured: relu(x) @ w takes 1.5 times as long with relu inside (512x768x256, 1024 cubed).
         multiplied = [d for d in demands if d.is_in_contraction()]
         if multiplied and work.flops >= 1.0:
             times = sum([d.points() for d in multiplied]) / size
