@@ -26,7 +26,9 @@ NATIVE = "native code"  # the pass that is LLVM's; all others are Python's
 
 MOST_RULES = 15  # of a table
 STEPS = (
-    "fold_reductions", "prepare", "split_contractions", "in_order", "fuse_siblings", "_assemble",
+    "fold_reductions", "split_into_pieces", "prepare", "split_contractions", "in_order",
+    "fuse_siblings", "_assemble", "_in_blocks", "donate", "overwrite_at_peak", "free_early",
+    "place_temporaries",
 )  # fmt: skip
 Job = tuple[Callable[[Any], Any], Any]  # a function and its argument
 
@@ -208,13 +210,12 @@ def time_steps(module: Any, names: Sequence[str]) -> None:
 
 def measure(name: str, *, rules: bool) -> dict[str, Any]:
     """Run one network; return seconds, and those of every pass, and of every rule if asked for."""
-    from inkle.engine import pipeline, realize
+    from inkle.engine import pipeline
     from inkle.schedule import plan
 
     if "COMPILE_CPU_TIME" in os.environ:
         pipeline.clock = time.thread_time
     time_steps(plan, STEPS)
-    time_steps(realize, ["donate"])
     import inkle
     from inkle.engine.pipeline import TIMES
     from inkle.rewrite.engine import time_rules
