@@ -50,11 +50,11 @@ class Budget:
 # says why there is more, and has a row for whatever raised them.
 MIDDLE = ("ir", "rewrite", "rules", "autodiff", "schedule", "kernel")
 BUDGETS = (
-    Budget("ir to kernel", MIDDLE, lines=13_080, tokens=150_100),
+    Budget("ir to kernel", MIDDLE, lines=13_230, tokens=152_000),
     Budget(
         "errors to engine, CPU",
         ("errors", "config", *MIDDLE, "render", "runtime", "check", "engine"),
-        lines=19_810,
+        lines=19_950,
     ),
     Budget("tensor and nn", ("tensor", "nn"), lines=7_000),
 )

@@ -5,6 +5,7 @@ passes, one module each:
 
     closed_forms (loop_form)      reductions of masks and positions become indexing or arithmetic
     pieces                        functions of a CAT become a CAT of functions
+    online                        reductions that need an earlier one read long rows once
     prepare, split_contractions   rewrites of the tensor graph: long reductions in two stages
     lower                         indices, gates, placement (`place`, `cost`, `mutation`, `layout`)
     siblings                      kernels over the same loops and data become one

@@ -39,7 +39,7 @@ class Facts:
     far: float = 0.25
     write: float = 0.4
     launch: float = 2000.0
-    row_bytes: int = 256 * 1024
+    row_bytes: int = 512 * 1024
     cache_bytes: int = 512 * 1024
     chunks: int = 8
     small: int = 32 * 1024

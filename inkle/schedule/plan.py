@@ -20,6 +20,7 @@ from inkle.schedule.donate import donate, overwrite_at_peak
 from inkle.schedule.lower import Planner
 from inkle.schedule.memory import place_temporaries
 from inkle.schedule.nest import Nest, Storage, stored_as
+from inkle.schedule.online import in_one_pass
 from inkle.schedule.order import free_early, in_order
 from inkle.schedule.pieces import split_into_pieces
 from inkle.schedule.prepare import prepare
@@ -70,6 +71,8 @@ def explain(outputs: Sequence[Node], *, facts: Facts = FACTS) -> tuple[Plan, lis
     spec.verify(graph, "fold_reductions")
     graph = split_into_pieces(graph, facts)
     spec.verify(graph, "split_into_pieces")
+    graph = in_one_pass(graph, facts)
+    spec.verify(graph, "in_one_pass")
     graph = prepare(graph, facts)
     spec.verify(graph, "prepare")
     graph = split_contractions(graph, facts)
