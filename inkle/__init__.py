@@ -22,6 +22,7 @@ from inkle.tensor import (
 )
 from inkle.tensor.jit import jit
 from inkle.tensor.scan import fold, scan
+from inkle.tensor.variable import Variable
 
 if TYPE_CHECKING:
     from inkle import nn
@@ -31,6 +32,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Context",
     "Tensor",
+    "Variable",
     "dtypes",
     "fold",
     "grad",

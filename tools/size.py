@@ -50,13 +50,13 @@ class Budget:
 # says why there is more, and has a row for whatever raised them.
 MIDDLE = ("ir", "rewrite", "rules", "autodiff", "schedule", "kernel")
 BUDGETS = (
-    Budget("ir to kernel", MIDDLE, lines=13_230, tokens=152_000),
+    Budget("ir to kernel", MIDDLE, lines=13_920, tokens=159_800),
     Budget(
         "errors to engine, CPU",
         ("errors", "config", *MIDDLE, "render", "runtime", "check", "engine"),
-        lines=19_950,
+        lines=20_820,
     ),
-    Budget("tensor and nn", ("tensor", "nn"), lines=7_000),
+    Budget("tensor and nn", ("tensor", "nn"), lines=7_370),
 )
 LAYERS = tuple(dict.fromkeys(layer for budget in BUDGETS[1:] for layer in budget.layers))
 

@@ -12,11 +12,14 @@ from math import prod
 
 from inkle.check.z3_algebra import Translation, refute
 from inkle.ir import forms, ops
-from inkle.ir.dtype import bool_
+from inkle.ir.dtype import Kind, bool_
 from inkle.ir.loop import Kernel
 from inkle.ir.node import Node, toposort
 from inkle.ir.pseudo import expression
+from inkle.ir.size import Size
+from inkle.rewrite.affine import Affine, affine_of, affine_of_size
 from inkle.rewrite.known import Known
+from inkle.rewrite.nonnegative import extent_facts, is_nonnegative
 from inkle.rules.boolean import parts_of
 from inkle.rules.gates import facts_of, simplify_under
 
@@ -44,7 +47,8 @@ class UnprovedAccess:
     def __str__(self) -> str:
         gate = "" if self.gate is None else f" if {expression(self.gate)}"
         where = f"{self.node.op} at {expression(self.at)}{gate}"
-        return f"{where}: not proved to lie within 0 .. {self.size - 1}; {self.reason}"
+        last = self.size - 1
+        return f"{where}: not proved to lie within 0 .. {last}; {self.reason}"
 
 
 def prove_in_bounds(kernel: Kernel) -> list[UnprovedAccess]:
@@ -68,7 +72,7 @@ def _access(node: Node) -> tuple[Node, int, Node | None] | None:
     memory, at = node.src[:2]
     gate = node.src[-1] if len(node.src) == (3 if node.op is forms.LOAD else 4) else None
     size = prod(memory.arg[1]) if memory.op is forms.PARAM else memory.arg[1]
-    return at, int(size), gate
+    return at, size, gate
 
 
 def why_unproved(at: Node, size: int, gate: Node | None) -> str | None:
@@ -76,6 +80,11 @@ def why_unproved(at: Node, size: int, gate: Node | None) -> str | None:
     parts = [] if gate is None else parts_of(gate, ops.AND)
     if any(part.op is forms.CONST and not part.arg for part in parts):
         return None  # never happens
+    if isinstance(size, Size) or _has_products(at):
+        if _is_within_symbolic(at, size, parts):
+            return None
+        if isinstance(size, Size):
+            return "it may lie outside for some value of the variables"
     parts += range_facts([at, *parts])
     if _is_within(Known(facts_of(parts)).bounds(at), size):
         return None
@@ -88,6 +97,27 @@ def why_unproved(at: Node, size: int, gate: Node | None) -> str | None:
 def _is_within(bounds: tuple[int | None, int | None], size: int) -> bool:
     low, high = bounds
     return low is not None and high is not None and low >= 0 and high < size
+
+
+def _has_products(at: Node) -> bool:
+    return any(n.op is ops.MUL and n.src[1].op is not forms.CONST for n in toposort((at,)))
+
+
+def _is_within_symbolic(at: Node, size: int, parts: list[Node]) -> bool:
+    """Whether 0 <= at < size is proved by eliminating ranges and variables."""
+    index = affine_of(at)
+    facts = [fact for part in parts for fact in _as_sums(part)]
+    facts += extent_facts(index, *facts)
+    last = affine_of_size(size).shifted(-1)
+    return is_nonnegative(index, facts) and is_nonnegative(last.plus(index, -1), facts)
+
+
+def _as_sums(part: Node) -> list[Affine]:
+    """Return what a comparison of indices says is not negative."""
+    if part.op not in (ops.LESS, ops.LESS_EQUAL) or part.src[0].dtype.kind is not Kind.INDEX:
+        return []
+    difference = affine_of(part.src[1]).plus(affine_of(part.src[0]), -1)
+    return [difference.shifted(-1 if part.op is ops.LESS else 0)]
 
 
 def _all(parts: list[Node]) -> Node:

@@ -12,29 +12,36 @@ import operator
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import starmap
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from inkle.engine import profile, storage
+from inkle.engine.executable import NOTHING
 from inkle.engine.hoist import Kept, hoist
 from inkle.engine.memory_use import MemoryUse, memory_use
 from inkle.engine.pipeline import timed
 from inkle.engine.program import Draws, Origins, Place, Program
-from inkle.engine.realize import executable_for, prepare, realize, results, run
+from inkle.engine.realize import Prepared, executable_for, prepare, realize, results, run
+from inkle.engine.specialise import Limits, narrowed
 from inkle.engine.storage import Storage
 from inkle.engine.trace import tracing
 from inkle.errors import TraceError
 from inkle.ir import forms, tensor
 from inkle.ir.dtype import uint64
-from inkle.ir.node import Node, substitute, toposort
+from inkle.ir.node import Node, Shape, substitute, toposort
 from inkle.ir.plan import Plan
+from inkle.ir.size import is_symbolic, value_of
 from inkle.runtime.cpu.graph import Call
 from inkle.runtime.device import Buffer
 from inkle.runtime.locks import Locked
 
 RandomCounter = Callable[[int], int]
+NO_LIMITS: Limits = MappingProxyType({})
+NO_SHAPES: Mapping[Storage, Shape] = MappingProxyType({})
 
 
 class Recorder:
@@ -49,11 +56,17 @@ class Recorder:
         inputs: storages that have no value during the trace.
         borders: storages whose value comes from leaves of gradients: number that marks the way.
         line: says which line of the user's program is running.
+        shapes: of inputs that have symbolic sizes.
     """
 
     def __init__(
-        self, inputs: Sequence[Storage], borders: dict[Storage, int], line: Callable[[], str]
+        self,
+        inputs: Sequence[Storage],
+        borders: dict[Storage, int],
+        line: Callable[[], str],
+        shapes: Mapping[Storage, Shape] = NO_SHAPES,
     ) -> None:
+        self.shapes = dict(shapes)
         self.grads: dict[int, tuple[Any, Any]] = {}
         self.found_grads: dict[int, tuple[Any, Any]] = {}
         self.pinned: dict[Storage, Node] = {}
@@ -121,7 +134,8 @@ class Recorder:
             return target.outside
         seen = self._seen.get(target)
         if seen is None:
-            seen = tensor.buffer(target.outside.dtype, target.outside.shape)
+            shape = self.shapes.get(target, target.outside.shape)
+            seen = tensor.buffer(target.outside.dtype, shape)
             self._placeholders[seen] = target
             if target in self._borders:
                 seen = tensor.detach(seen, self._borders[target])
@@ -139,6 +153,10 @@ class Recorder:
         """Return the gradient that the function sees in a tensor, given the one outside."""
         if id(owner) in self.grads:
             return self.grads[id(owner)][1]
+        if self.is_inside(owner._storage):
+            return outside  # nobody else can see it
+        if outside is not None and owner._storage in self.shapes:
+            self.shapes.setdefault(outside._storage, self.shapes[owner._storage])
         return self.found_grads.setdefault(id(owner), (owner, outside))[1]
 
     def write_grad(self, owner: Any, grad: Any) -> None:
@@ -192,6 +210,7 @@ class Captured(Locked):
         inputs: the storages in the places where `run` gets others.
         outputs: nodes of the trace.
         closed_over: places of the inputs that the function refers to: mostly the same ones.
+        limits: narrower bounds of variables.
     """
 
     def __init__(
@@ -200,12 +219,16 @@ class Captured(Locked):
         inputs: Sequence[Storage],
         outputs: Sequence[Node],
         closed_over: range = range(0),
+        limits: Limits = NO_LIMITS,
     ) -> None:
         super().__init__()
         assigned = recorder.assigned()
         roots = [*outputs, *assigned.values()]
-        self._prepared = timed("canonicalize", lambda: prepare(roots))
+        self._prepared = _specialised(timed("canonicalize", lambda: prepare(roots)), limits)
         self._like = [(node.dtype, node.shape) for node in roots]
+        self._symbolic = [i for i, node in enumerate(roots) if any(map(is_symbolic, node.shape))]
+        self._shapes = [node.shape for node in roots]
+        self._sizes = NOTHING
         places = {each: number for number, each in enumerate(inputs)}
         self._keys: list[tuple[storage.Array, int]] = []
         self._sources = [self._source(recorder, leaf, places) for leaf in self._prepared.leaves]
@@ -294,6 +317,7 @@ class Captured(Locked):
         inputs: Sequence[Storage],
         counter: RandomCounter,
         reusable: Mapping[int, Storage] | None = None,
+        sizes: Mapping[str, int] = NOTHING,
     ) -> list[Node]:
         """Run on these inputs; update the state; return the leaves of the outputs.
 
@@ -302,9 +326,14 @@ class Captured(Locked):
             counter: draws random numbers.
             reusable: storages with a former value of an output, by number. If nobody else can see
                 it, the output is written over it, and its leaf is the one that is there.
+            sizes: value of each variable.
         """
         if self._executable is None:
             return []
+        self._sizes = sizes
+        for i in self._symbolic:
+            shape = tuple([value_of(n, sizes) for n in self._shapes[i]])
+            self._like[i] = self._like[i][0], shape
         for key, count in self._keys:
             key[0] = counter(count)
         if self._kept:
@@ -319,8 +348,9 @@ class Captured(Locked):
         """Run; nothing changes if an index turns out to be wrong afterwards."""
         assert self._executable is not None
         values = [self._leaf(source, inputs) for source in self._sources]
-        buffers = profile.run(self._executable, [*map(storage.buffer_of, values)])
-        buffers = results(self._prepared, buffers, values)
+        inputs_now = [*map(storage.buffer_of, values)]
+        buffers = profile.run(self._executable, inputs_now, self._sizes)
+        buffers = results(self._prepared, buffers, values, self._sizes)
         leaves = self._leaves(buffers, range(len(buffers)))
         deque(starmap(operator.call, self._publish(leaves, inputs)), maxlen=0)
         return leaves
@@ -360,7 +390,7 @@ class Captured(Locked):
                 reused[i], kept[i] = buffer, former.outside
                 after.append((setattr, former.outside, "memory", buffer))
         with self._executable.lock:
-            bound = self._executable.bind(buffers, reused)
+            bound = self._executable.bind(buffers, reused, self._sizes)
             leaves = self._leaves(bound, [i for i in fresh if i not in kept])
             profile.launch(self._executable, [*after, *self._publish(leaves, inputs)])
         return leaves | kept if kept else leaves
@@ -371,7 +401,8 @@ class Captured(Locked):
         leaf, buffer_of = self._leaf, storage.buffer_of
         buffers = [buffer_of(leaf(source, inputs)) for source in self._sources]
         with self._executable.lock:
-            leaves = self._leaves(self._executable.bind(buffers), self._fresh)
+            bound = self._executable.bind(buffers, None, self._sizes)
+            leaves = self._leaves(bound, self._fresh)
             profile.launch(self._executable, self._publish(leaves, inputs) if self._targets else ())
         return leaves
 
@@ -418,3 +449,14 @@ class Captured(Locked):
 
 def _pick(place: int | Storage, inputs: Sequence[Storage]) -> Storage:
     return inputs[place] if isinstance(place, int) else place
+
+
+def _specialised(prepared: Prepared, limits: Limits) -> Prepared:
+    """Return a prepared graph whose variables lie within `limits`; some may be numbers then."""
+    if not limits:
+        return prepared
+    indices = [check.index for check in prepared.checks]
+    count = len(prepared.outputs)
+    nodes = narrowed([*prepared.outputs, *indices], limits)
+    checks = [replace(c, index=i) for c, i in zip(prepared.checks, nodes[count:], strict=True)]
+    return Prepared(tuple(nodes[:count]), prepared.leaves, tuple(checks))

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from inkle.engine.pipeline import Compiled, compile_kernel
 from inkle.engine.slots import Slots
 from inkle.ir.plan import Plan, Role, kernel_calls
+from inkle.ir.size import Size
 from inkle.runtime.cpu.graph import Call, Graph
 from inkle.runtime.device import Buffer, open_device
 from inkle.runtime.locks import Locked
+
+NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +53,24 @@ class Executable(Locked):
         self._device = open_device("CPU")
         slots = Slots(plan, [step.compiled for step in self.steps])
         self._graph = Graph(slots.launches, slots=slots.count)
+        self._variables: list[tuple[int, Size]] = []
         for value, slot in slots.constants.items():
-            self._graph.bind(slot, value)
+            if isinstance(value, Size):
+                self._variables.append((slot, value))
+            else:
+                self._graph.bind(slot, value)
+        chunks = enumerate([step.compiled.chunks for step in self.steps])
+        self._chunks = [(launch, n) for launch, n in chunks if isinstance(n, Size)]
         self._inputs = [(i, m.number) for i, m in enumerate(plan.memory) if m.role is Role.INPUT]
         fresh = [(i, m) for i, m in enumerate(plan.memory) if m.role is Role.OUTPUT]
         self._fresh = [place for place, _ in fresh]
-        self._sizes = [memory.size_bytes for _, memory in fresh]
+        self._sizes: list[int] = [
+            (memory.size if memory.exact is None else memory.exact) * memory.dtype.itemsize
+            for _, memory in fresh
+        ]
+        self._symbolic = [(i, n) for i, n in enumerate(self._sizes) if isinstance(n, Size)]
+        self._is_symbolic = bool(self._symbolic or self._variables)
+        self._now: Mapping[str, int] = {}
         numbers = dict(self._inputs)
         self._outputs = [(numbers.get(place, -1), place) for place in plan.outputs]
         counts = Counter(place for _, place in self._outputs)
@@ -77,15 +93,21 @@ class Executable(Locked):
         self._arena: Buffer | None = None
 
     def bind(
-        self, inputs: Sequence[Buffer], reused: Mapping[int, Buffer] | None = None
+        self,
+        inputs: Sequence[Buffer],
+        reused: Mapping[int, Buffer] | None = None,
+        sizes: Mapping[str, int] = NOTHING,
     ) -> list[Buffer]:
         """Get ready to run on these inputs; return what will be the outputs.
 
         Args:
             inputs: one buffer per PARAM slot.
             reused: memory for some outputs, by number, where fresh memory would be taken.
+            sizes: value of each variable.
         """
         table = self._graph.slot_table
+        if self._is_symbolic and sizes != self._now:
+            self._resize(sizes)
         for place, number in self._inputs:
             table[place] = inputs[number].address
         memory = self._allocate(reused) if reused else self._device.allocate_all(self._sizes)
@@ -100,6 +122,16 @@ class Executable(Locked):
                 for place, offset in temporaries:
                     table[place] = address + offset
         return [memory[k] if i < 0 else inputs[i] for i, k in self._picks]
+
+    def _resize(self, sizes: Mapping[str, int]) -> None:
+        """Take other values of the variables from now on."""
+        for slot, size in self._variables:
+            self._graph.slot_table[slot] = size.at(sizes)
+        for launch, chunks in self._chunks:
+            self._graph.set_chunks(launch, chunks.at(sizes))
+        for i, size in self._symbolic:
+            self._sizes[i] = size.at(sizes)
+        self._now = dict(sizes)
 
     def _allocate(self, reused: Mapping[int, Buffer]) -> Sequence[Buffer]:
         """Return memory of all sizes, of which some is there already."""

@@ -127,7 +127,7 @@ def _sources(order: Sequence[Node], stable: Collection[int]) -> dict[Node, froze
         if node.op is forms.PARAM:
             if node.arg[0] in stable:
                 found[node] = frozenset((int(node.arg[0]),))
-        elif node.op is not forms.VARIABLE and all(source in found for source in node.src):
+        elif not tensor.depends_on_sizes(node) and all(source in found for source in node.src):
             parts = dict.fromkeys([found[source] for source in node.src])
             found[node] = next(iter(parts)) if len(parts) == 1 else frozenset().union(*parts)
     return found

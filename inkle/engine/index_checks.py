@@ -14,16 +14,19 @@ The class numbers of a loss are looked at in the same way (`expect_classes`).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Self
 
 from inkle import config
 from inkle.engine import storage
+from inkle.engine.specialise import narrowed, replaced
 from inkle.errors import IndexRangeError
 from inkle.ir import forms, ops, scan, tensor
 from inkle.ir.bounds import bounds, is_in_range
 from inkle.ir.node import Node, Shape, toposort
+from inkle.ir.size import Size, least
 
 EFFECTS = {forms.GATHER: "the read gives 0", forms.SCATTER: "the write is dropped"}
 
@@ -61,6 +64,11 @@ class Check:
         """Return the integer at a flat place, as a node of shape (1,)."""
         return tensor.slice_(self._flat(), [(place, place + 1, 1)])
 
+    def at_sizes(self, sizes: Mapping[str, int]) -> Self:
+        """Return the check with numbers in place of sizes."""
+        limits = {name: (value, value) for name, value in sizes.items()}
+        return replace(self, index=narrowed([self.index], limits)[0])
+
     def error(self, place: int, value: int) -> IndexRangeError:
         """Return the error for `value` at a flat place."""
         shape = self.index.shape
@@ -91,10 +99,15 @@ class IndexCheck(Check):
     axis: int
     effect: str
 
+    def at_sizes(self, sizes: Mapping[str, int]) -> Self:
+        """Return the check with numbers in place of sizes."""
+        limits = {name: (value, value) for name, value in sizes.items()}
+        return replace(Check.at_sizes(self, sizes), shape=replaced(self.shape, limits))
+
     def wrong(self, index: Node) -> Node:
         """Return where `index` lies outside of the axis, counted from its front and its end."""
         n = self.shape[self.axis]
-        return _outside(index, -n, n)
+        return _outside_symbolic(index, n) if isinstance(n, Size) else _outside(index, -n, n)
 
     def message(self, where: str, value: int) -> str:
         """Return what to tell about an index outside."""
@@ -210,7 +223,8 @@ def _unproved(node: Node) -> Iterator[Check]:
             index = node.src[first - entry - 1]
             while index.op is forms.EXPAND:
                 index = index.src[0]  # the same values, fewer times
-            if not is_in_range(index, -x.shape[axis], x.shape[axis]):
+            n = least(x.shape[axis])
+            if not is_in_range(index, -n, n):
                 what = f"{node.origin or 'unknown line'}: {node.op.name}"
                 yield IndexCheck(what, index, (), x.shape, axis, EFFECTS[node.op])
 
@@ -223,6 +237,14 @@ def _classes(node: Node) -> Iterator[Check]:
         if not is_in_range(node, 0, classes):
             line = node.origin or "unknown line"
             yield ClassCheck(f"{line}: {what}", node, (), classes, ignored)
+
+
+def _outside_symbolic(index: Node, n: int) -> Node:
+    """Return where `index` lies outside of an axis whose size is known at launch."""
+    above = index >= tensor.full(n, index.dtype, index.shape)
+    if index.dtype.limits()[0] == 0:
+        return above
+    return above | (index < tensor.full(-n, index.dtype, index.shape))
 
 
 def _outside(index: Node, start: int, stop: int) -> Node:

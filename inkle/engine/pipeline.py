@@ -15,7 +15,7 @@ from typing import TypeVar
 from inkle import config
 from inkle.errors import CompileError, DataError, InternalError, SpecError
 from inkle.ir import spec
-from inkle.ir.loop import Kernel
+from inkle.ir.loop import Kernel, number_of
 from inkle.ir.program import Program
 from inkle.ir.pseudo import pseudo_code
 from inkle.kernel.choose import choose_schedule
@@ -127,8 +127,9 @@ def current_threads() -> int:
 def expand_operations(kernel: Kernel, machine: Machine) -> Kernel:
     """Write a kernel with the operations that the target has."""
     expanded = replace(kernel, stores=tuple(decompose(kernel.stores, supports)))
-    used = set(expanded.ranges())  # simplification may have removed some
-    return replace(expanded, order=tuple([r for r in kernel.order if r in used]))
+    used = {number_of(r): r for r in expanded.ranges()}  # simplification may have removed some
+    order = [used[number_of(r)] for r in kernel.order if number_of(r) in used]
+    return replace(expanded, order=tuple(order))
 
 
 LOWERING: tuple[tuple[str, Callable[[Kernel, Machine], Kernel]], ...] = (

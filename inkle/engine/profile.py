@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import atexit
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import NamedTuple
 
 from inkle import config
-from inkle.engine.executable import Executable, Step
+from inkle.engine.executable import NOTHING, Executable, Step
 from inkle.engine.roofline import count_work, peaks
 from inkle.ir.plan import Launch, Plan, kernel_calls
 from inkle.ir.pseudo import pseudo_code
@@ -30,10 +30,12 @@ _rows: dict[tuple[str, tuple[str, ...]], _Row] = {}
 _lock = fork_safe_lock()
 
 
-def run(executable: Executable, inputs: Sequence[Buffer]) -> list[Buffer]:
+def run(
+    executable: Executable, inputs: Sequence[Buffer], sizes: Mapping[str, int] = NOTHING
+) -> list[Buffer]:
     """Run an executable, timed if the settings ask for it; return the buffers of its outputs."""
     with executable.lock:
-        outputs = executable.bind(inputs)
+        outputs = executable.bind(inputs, sizes=sizes)
         launch(executable)
     return outputs
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import TypeVar
@@ -12,13 +12,14 @@ from typing import TypeVar
 from inkle import config
 from inkle.autodiff import differentiable_below, write_out
 from inkle.engine import profile, storage
-from inkle.engine.executable import Executable
+from inkle.engine.executable import NOTHING, Executable
 from inkle.engine.index_checks import Check, index_checks
 from inkle.engine.pipeline import timed, uncollected
 from inkle.engine.trace import current_trace
 from inkle.ir import forms, spec, tensor
 from inkle.ir.dtype import DType, int64
 from inkle.ir.node import Node, intern, rebuild, transform
+from inkle.ir.size import value_of
 from inkle.runtime.device import Buffer, MemoryReport, open_device
 from inkle.runtime.locks import fork_safe_lock
 from inkle.schedule import schedule, side_by_side
@@ -190,7 +191,12 @@ def prepare(roots: Sequence[Node]) -> Prepared:
     return Prepared(outputs[:computed], leaves, tuple(bound))
 
 
-def results(prepared: Prepared, buffers: list[Buffer], leaves: Sequence[Node]) -> list[Buffer]:
+def results(
+    prepared: Prepared,
+    buffers: list[Buffer],
+    leaves: Sequence[Node],
+    sizes: Mapping[str, int] = NOTHING,
+) -> list[Buffer]:
     """Return what a run on the memory of `leaves` has computed, without the outputs of checks.
 
     Raises:
@@ -201,7 +207,8 @@ def results(prepared: Prepared, buffers: list[Buffer], leaves: Sequence[Node]) -
     kept = len(buffers) - len(prepared.checks)
     for check, buffer in zip(prepared.checks, buffers[kept:], strict=True):
         place = _integer(int64, buffer)
-        if place < prod(check.index.shape):
+        if place < value_of(prod(check.index.shape), sizes):
+            check = check.at_sizes(sizes) if sizes else check
             (found,) = run((check.at(place),), leaves)
             raise check.error(place, _integer(check.index.dtype, found))
     return buffers[:kept]
@@ -281,9 +288,12 @@ def realize(nodes: Sequence[Node]) -> list[Node]:
     return [leaf for leaf in found if leaf is not None]
 
 
-def run(outputs: tuple[Node, ...], leaves: Sequence[Node]) -> list[Buffer]:
-    """Run a canonical graph on the memory of `leaves`."""
-    return profile.run(executable_for(outputs), [storage.buffer_of(leaf) for leaf in leaves])
+def run(
+    outputs: tuple[Node, ...], leaves: Sequence[Node], sizes: Mapping[str, int] = NOTHING
+) -> list[Buffer]:
+    """Run a canonical graph on the memory of `leaves`, for these values of its variables."""
+    buffers = [storage.buffer_of(leaf) for leaf in leaves]
+    return profile.run(executable_for(outputs), buffers, sizes)
 
 
 def memory_report() -> MemoryReport:

@@ -22,6 +22,7 @@ from inkle.ir import forms, ops
 from inkle.ir.dtype import uint8
 from inkle.ir.loop import Kernel
 from inkle.ir.node import Node
+from inkle.ir.size import most
 from inkle.kernel.narrow import narrow
 from inkle.runtime.cpu.graph import Graph
 from inkle.runtime.cpu.llvm import compile_ir
@@ -98,7 +99,7 @@ def count_work(kernel: Kernel) -> Work:
             elif node.op is forms.REDUCE:
                 flops += runs(node.src[0])
     touched = sum(
-        min(number, param.arg[1][0]) * param.dtype.itemsize
+        min(number, most(param.arg[1][0])) * param.dtype.itemsize
         for each in (reads, writes)
         for param, number in each.items()
     )

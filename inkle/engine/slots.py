@@ -13,6 +13,7 @@ from inkle.engine.pipeline import Compiled, current_target, current_threads, mac
 from inkle.ir.dtype import DType
 from inkle.ir.plan import Launch as Call
 from inkle.ir.plan import Plan, Repeat, kernel_calls
+from inkle.ir.size import most
 from inkle.kernel.choose import chunk_weight
 from inkle.runtime import device
 
@@ -31,9 +32,10 @@ class Slots:
     """
 
     def __init__(self, plan: Plan, compiled: Iterable[Compiled]) -> None:
-        values = {value for call, _ in kernel_calls(plan.launches) for _, value in call.values}
+        calls = [call for call, _ in kernel_calls(plan.launches)]
+        values = dict.fromkeys([value for call in calls for _, value in call.values])
         self.count = len(plan.memory)
-        self.constants = {value: self._next() for value in sorted(values)}
+        self.constants = {value: self._next() for value in values}
         self._compiled = iter(compiled)
         dtypes = [memory.dtype for memory in plan.memory]
         self.launches = [*self._launches(plan.launches, range(len(dtypes)), dtypes)]
@@ -56,7 +58,8 @@ class Slots:
             memory = [slots[place] for place in each.memory]
             weight = _weight(kernel) if joining[i] or joining[i + 1] else 1.0
             slots_used = (*memory, *integers)
-            yield device.Launch(kernel.function, slots_used, kernel.chunks, each.joins, weight)
+            chunks = most(kernel.chunks)
+            yield device.Launch(kernel.function, slots_used, chunks, each.joins, weight)
 
     def _repeat(self, loop: Repeat, slots: Sequence[int], dtypes: Sequence[DType]) -> device.Repeat:
         inner: list[int] = []

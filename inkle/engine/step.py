@@ -6,14 +6,14 @@ the loop runs many times.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NoReturn
 
 from inkle.engine import storage
 from inkle.engine.storage import Storage
 from inkle.engine.trace import Trace
 from inkle.errors import TraceError
-from inkle.ir.node import Node, toposort
+from inkle.ir.node import Node, Shape, toposort
 
 
 class StepTrace:
@@ -32,6 +32,11 @@ class StepTrace:
         self._outer = outer
         self._line = line
         self._first = next(storage.serials)
+
+    @property
+    def shapes(self) -> Mapping[Storage, Shape]:
+        """Return the shapes of inputs that have symbolic sizes."""
+        return {} if self._outer is None else self._outer.shapes
 
     def _refuse(self, what: str) -> NoReturn:
         raise TraceError(f"{self._line()}: the step of a loop over time {what}")

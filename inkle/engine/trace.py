@@ -6,12 +6,12 @@ trace. What other threads see does not change, and a trace that fails leaves not
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
-from inkle.ir.node import Node
+from inkle.ir.node import Node, Shape
 
 if TYPE_CHECKING:
     from inkle.engine.storage import Storage
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 class Trace(Protocol):
     """A capture in progress."""
+
+    @property
+    def shapes(self) -> Mapping[Storage, Shape]:
+        """Return the shapes of inputs that have symbolic sizes."""
 
     def born(self, target: Storage) -> None:
         """Note a storage that the traced function has made."""

@@ -173,7 +173,8 @@ def _leaf_or_union(node: Node, memo: MutableMapping[Node, Interval]) -> Interval
     if op is forms.VARIABLE:
         return Interval(node.arg[1], node.arg[2])
     if op is forms.ARANGE:
-        return Interval(0, max(node.arg - 1, 0))
+        longest = node.arg if isinstance(node.arg, int) else node.arg.span()[1]
+        return Interval(0, max(longest - 1, 0))
     if op is forms.CAT:
         total = memo[node.src[0]]
         for source in node.src[1:]:
@@ -207,7 +208,8 @@ def _reduction(node: Node, memo: MutableMapping[Node, Interval]) -> Interval:
             count = count * Interval(max(size.low, 0), max(size.high, 0))
     else:
         for axis in node.arg[1]:
-            count = count * node.src[0].shape[axis]
+            n = node.src[0].shape[axis]
+            count = count * (point(n) if isinstance(n, int) else Interval(*n.span()))
     if op is ops.ADD:
         return value * count
     if op is ops.MUL and not value.is_within(TRUTH):

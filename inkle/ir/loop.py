@@ -15,10 +15,12 @@ from functools import lru_cache
 from math import prod
 
 from inkle.ir import forms
+from inkle.ir.bounds import bounds
 from inkle.ir.dot import Instruction
 from inkle.ir.dtype import DType, index, void
 from inkle.ir.node import Node, as_index, const, intern, toposort
 from inkle.ir.op import Op
+from inkle.ir.size import size_of_node
 
 
 class Axis(Enum):
@@ -37,10 +39,19 @@ def range_(number: int, extent: Node | int, axis: Axis = Axis.LOOP) -> Node:
 
 
 def extent(r: Node) -> int:
-    """Return the length of a range of constant length."""
+    """Return the length of a range: a number, or a size known at launch."""
     size = r.src[0]
-    assert size.op is forms.CONST, f"range {r.arg} has no constant extent"
-    return int(size.arg)
+    return int(size.arg) if size.op is forms.CONST else size_of_node(size)
+
+
+def longest(r: Node) -> int:
+    """Return the extent of a range, or the most it can be."""
+    size = r.src[0]
+    if size.op is forms.CONST:
+        return int(size.arg)
+    _, high = bounds(size)
+    assert high is not None, f"range {r.arg} has no limit"
+    return high
 
 
 def axis_of(r: Node) -> Axis:

@@ -30,6 +30,7 @@ Shape = tuple[int, ...]
 NO_RANGES: frozenset[Any] = frozenset()
 _BINDERS = frozenset({forms.REDUCE, forms.STAGE, forms.DOT})
 _CONVERSIONS = frozenset({ops.CAST, ops.BITCAST})
+_LITERALS = frozenset({forms.CONST, forms.VARIABLE})
 
 
 class Node(Elementwise):
@@ -60,7 +61,10 @@ class Node(Elementwise):
 
     def wrap(self, other: Node | Scalar) -> Node:
         """Return `other` as a node; a scalar takes the dtype of self."""
-        return other if isinstance(other, Node) else const(other, self.dtype)
+        if isinstance(other, Node):
+            return other
+        symbolic = getattr(other, "index_node", None)  # a `Size`, which this module cannot know
+        return const(other, self.dtype) if symbolic is None else symbolic().cast(self.dtype)
 
     def convert(self, op: Op, dtype: DType) -> Node:
         """Apply CAST or BITCAST."""
@@ -195,7 +199,7 @@ def _spread_literal(op: Op, src: tuple[Node, ...], source: Node, shape: Shape) -
     """Repeat a scalar computed from constants alone (derivatives make such) to `shape`."""
     if source.shape or source.op is forms.CONST:
         return source
-    if any(not each.src and each.op is not forms.CONST for each in toposort((source,))):
+    if any(not each.src and each.op not in _LITERALS for each in toposort((source,))):
         raise ShapeError(_unequal(op, src))
     ones = (1,) * len(shape)
     row = intern(forms.RESHAPE, source.dtype, (source,), ones, ones)
@@ -295,7 +299,10 @@ def _sticky(value: Scalar) -> Scalar:
 
 def as_index(value: Node | int) -> Node:
     """Return `value` as an index expression."""
-    return value if isinstance(value, Node) else const(value, index)
+    if isinstance(value, Node):
+        return value
+    symbolic = getattr(value, "index_node", None)
+    return const(value, index) if symbolic is None else symbolic()
 
 
 def toposort(roots: Iterable[Node]) -> list[Node]:

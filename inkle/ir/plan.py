@@ -45,6 +45,7 @@ class Memory:
         spot: of a temporary, once that is planned; others may lie there before and after.
         shape: of the value in it, for people; a block of its rows may be all that is there.
         line: of the user's program that made the value, if that is known.
+        exact: number of elements where that is known at launch only; `size` is the largest then.
     """
 
     role: Role
@@ -54,6 +55,7 @@ class Memory:
     spot: Spot | None = None
     shape: tuple[int, ...] = ()
     line: str = ""
+    exact: int | None = None
 
     @property
     def size_bytes(self) -> int:

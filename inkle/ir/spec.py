@@ -115,6 +115,11 @@ _INFER: dict[Op, Callable[[Sequence[Node], Any], Node]] = {
 }
 
 
+def infer(op: Op, src: Sequence[Node], arg: Any) -> Node:
+    """Return what the constructor of `op` makes of sources and attribute."""
+    return _INFER[op](src, arg)
+
+
 def check_tensor(roots: Sequence[Node]) -> None:
     """Check a graph of the tensor form.
 

@@ -15,6 +15,7 @@ from inkle.ir import forms
 from inkle.ir.dtype import DType, bool_, index, int64
 from inkle.ir.node import Node, Shape, const, intern, leaf
 from inkle.ir.op import Op
+from inkle.ir.size import Size, count, least, most
 
 Slice = tuple[int, int, int]
 Padding = tuple[int, int, int]
@@ -44,7 +45,9 @@ def arange(n: int, dtype: DType = int64) -> Node:
 
 
 def full(value: bool | int | float, dtype: DType, shape: Shape) -> Node:
-    """Return a constant of any shape."""
+    """Return a constant of any shape; a size is one, too."""
+    if isinstance(value, Size):
+        return broadcast_to(value.index_node().cast(dtype), shape)
     return broadcast_to(const(value, dtype), shape)
 
 
@@ -103,9 +106,9 @@ def slice_(x: Node, spec: Sequence[Slice]) -> Node:
         if step <= 0 or not (0 <= start <= n and stop <= n):
             raise ShapeError(f"slice {start}:{stop}:{step} does not fit an axis of length {n}")
     # One spelling for one meaning: stop is the index after the last element taken.
-    lengths = [len(range(*each)) for each in spec]
+    lengths = [count(*each) for each in spec]
     exact = tuple(
-        (start, start + (m - 1) * step + 1, step if m > 1 else 1) if m else (0, 0, 1)
+        (start, start + (m - 1) * step + 1, step if most(m) > 1 else 1) if most(m) else (0, 0, 1)
         for (start, _, step), m in zip(spec, lengths, strict=True)
     )
     if all(each == (0, n, 1) for each, n in zip(exact, x.shape, strict=True)):
@@ -122,19 +125,19 @@ def shrink(x: Node, axis: int, start: int, stop: int, step: int = 1) -> Node:
 
 def pad(x: Node, spec: Sequence[Padding]) -> Node:
     """Return `x` with zeros: `low` in front, `high` behind, `interior` between, per axis."""
-    if len(spec) != len(x.shape) or any(min(each) < 0 for each in spec):
+    if len(spec) != len(x.shape) or any(least(n) < 0 for each in spec for n in each):
         raise ShapeError(f"pad of {x.shape} needs {len(x.shape)} triples >= 0, got {tuple(spec)}")
     if not any(
-        low or high or (inner and n > 1)
+        low != 0 or high != 0 or (inner and most(n) > 1)
         for n, (low, high, inner) in zip(x.shape, spec, strict=True)
     ):
         return x
     exact = tuple(
-        (low, high, inner if n > 1 else 0)
+        (low, high, inner if inner and n > 1 else 0)
         for n, (low, high, inner) in zip(x.shape, spec, strict=True)
     )
     shape = tuple(
-        low + high + n + max(n - 1, 0) * inner
+        low + high + n + (max(n - 1, 0) * inner if inner else 0)
         for n, (low, high, inner) in zip(x.shape, exact, strict=True)
     )
     return intern(forms.PAD, x.dtype, (x,), exact, shape)
@@ -142,7 +145,7 @@ def pad(x: Node, spec: Sequence[Padding]) -> Node:
 
 def flip(x: Node, axes: Sequence[int]) -> Node:
     """Return `x` with `axes` reversed."""
-    kept = tuple(sorted(axis for axis in axes if x.shape[axis] > 1))
+    kept = tuple(sorted(axis for axis in axes if most(x.shape[axis]) > 1))
     return intern(forms.FLIP, x.dtype, (x,), kept, x.shape) if kept else x
 
 
@@ -153,7 +156,7 @@ def shear(x: Node, axis: int, by: int, factor: int) -> Node:
     """
     if axis == by or not (0 <= axis < len(x.shape) and 0 <= by < len(x.shape)):
         raise ShapeError(f"shear needs two different axes of {x.shape}, got {axis} and {by}")
-    if factor == 0 or x.shape[by] <= 1:
+    if factor == 0 or most(x.shape[by]) <= 1:
         return x
     return intern(forms.SHEAR, x.dtype, (x,), (axis, by, factor), x.shape)
 
@@ -181,7 +184,7 @@ def prefix(x: Node, op: Op, axis: int) -> Node:
         raise ShapeError(f"prefix needs an axis of {x.shape}, got {axis}")
     if op.identity is None:
         raise DTypeError(f"{op.name} has no identity to start a running combination from")
-    if x.shape[axis] <= 1:
+    if most(x.shape[axis]) <= 1:
         return x
     return intern(forms.PREFIX, x.dtype, (x,), (op, axis), x.shape)
 
@@ -250,7 +253,7 @@ def cat(parts: Sequence[Node], axis: int) -> Node:
         if part.dtype is not first.dtype or len(part.shape) != len(first.shape) or not all(same):
             one, two = f"{first.shape} {first.dtype}", f"{part.shape} {part.dtype}"
             raise ShapeError(f"cat along {axis}: {one} and {two} differ")
-    kept = [part for part in parts if part.shape[axis]] or [first]
+    kept = [part for part in parts if most(part.shape[axis])] or [first]
     if len(kept) == 1:
         return kept[0]
     total = sum(part.shape[axis] for part in kept)
@@ -264,7 +267,7 @@ def update(base: Node, values: Node, region: Sequence[Slice]) -> Node:
     for n, (start, stop, step) in zip(base.shape, exact, strict=True):
         if step <= 0 or not (0 <= start <= n and stop <= n):
             raise ShapeError(f"update {start}:{stop}:{step} does not fit an axis of length {n}")
-    shape = tuple(len(range(*each)) for each in exact)
+    shape = tuple(count(*each) for each in exact)
     if values.shape != shape or values.dtype is not base.dtype:
         raise ShapeError(f"update of a region {shape} of {base.dtype} with {values!r}")
     if 0 in shape:
@@ -308,3 +311,10 @@ def gradient(y: Node, g: Node, x: Node) -> Node:
 def is_true(x: Node) -> bool:
     """Whether `x` is the constant True."""
     return x.op is forms.CONST and x.dtype is bool_ and bool(x.arg)
+
+
+def depends_on_sizes(node: Node) -> bool:
+    """Whether the value of a node, given those of its sources, depends on variables."""
+    if node.op is forms.VARIABLE or any(isinstance(n, Size) for n in node.shape):
+        return True
+    return node.op is forms.SLICE and any(isinstance(n, Size) for each in node.arg for n in each)

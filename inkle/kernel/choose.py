@@ -21,6 +21,7 @@ from inkle.kernel.narrow import limiting_ranges, narrow
 from inkle.kernel.regions import (
     Region,
     bounding,
+    has_own_extent,
     is_parallel,
     length,
     may_overlap,
@@ -38,6 +39,7 @@ CHUNK_CYCLES = 30_000  # about 10 us: below, sharing out costs more than it gain
 PANELS_PER_THREAD = 4  # at least, where chunks are panels: each stages its own
 PANEL = 64  # columns of a contraction that are staged at a time
 MORE_CHUNKS = 3  # times as many, if they are all of one length then
+FINER = 8  # times as many chunks where the size is known at launch
 CHUNKS_PER_THREAD = 8  # enough to balance workers of unequal speed
 
 
@@ -70,7 +72,7 @@ def choose_schedule(kernel: Kernel, machine: Machine) -> Kernel:
 def chunk_weight(kernel: Kernel, machine: Machine) -> float:
     """Return how much work a chunk of a scheduled kernel is, in chunks of a useful size."""
     cycles = sum(map(scalar_cost, regions_of(kernel))) / machine.lanes(4)
-    chunks = prod([extent(r) for r in kernel.ranges() if axis_of(r) is Axis.GRID])
+    chunks = prod([length(r) for r in kernel.ranges() if axis_of(r) is Axis.GRID])
     return cycles / chunks / CHUNK_CYCLES
 
 
@@ -91,7 +93,7 @@ def _region_cost(
 ) -> float:
     if lane is not None and lane in region.ranges:
         return vector_cost(region, lane, _lanes_of(regions, lane, machine))
-    own = [r for r in region.bound if r.src[0].op is forms.CONST and length(r) >= 4]
+    own = [r for r in region.bound if has_own_extent(r) and length(r) >= 4]
     costs = [vector_cost(region, r, _lanes_of(regions, r, machine)) for r in own]
     return min([scalar_cost(region), *costs])
 
@@ -206,7 +208,7 @@ def _reduce_lanes(kernel: Kernel, region: Region, lane: Node | None, machine: Ma
         for r in region.bound
         if r in kernel.order
         and r not in busy
-        and r.src[0].op is forms.CONST
+        and has_own_extent(r)
         and axis_of(r) is Axis.LOOP
         and length(r) >= 4
     ]
@@ -221,6 +223,9 @@ def _reduce_lanes(kernel: Kernel, region: Region, lane: Node | None, machine: Ma
     while copies > 1 and length(best) < lanes * copies:
         copies //= 2
     tail: Tail = "peel" if region.op is forms.REDUCE else "overlap"
+    is_short = best.src[0].op is not forms.CONST and length(best) < 2 * lanes * copies
+    if is_short and tail == "peel":
+        return split(kernel, best, lanes, Axis.LOOP, Axis.LANE, "mask")[0]
     kernel, _, inner = split(kernel, best, lanes * copies, Axis.LOOP, Axis.LOOP, tail)
     if copies > 1:
         kernel, _, _ = split(kernel, inner, lanes, Axis.UNROLL, Axis.LANE)
@@ -288,8 +293,13 @@ def _share_out(
     for r in outer:
         if chunks >= wanted or (wide is not None and chunks >= PANELS_PER_THREAD * machine.threads):
             break
+        is_symbolic = r.src[0].op is not forms.CONST
+        if is_symbolic and any(one.src[0].op is not forms.CONST for one in grid):
+            continue  # chunks are counted at launch: one factor of their number may be a size
         again = _inner_sharing(regions, r)
         parts = min(length(r), -(-wanted // chunks))
+        if is_symbolic:  # of the largest size; of a smaller one, as many as are worth it
+            parts = min(length(r), FINER * parts, int(cost / CHUNK_CYCLES))
         if again:  # so many times in all: no more than what it costs anyway
             parts = min(parts, sum(region.points for region in regions) // again)
         if parts < 2:
@@ -300,8 +310,8 @@ def _share_out(
         kernel, one, inner = split(kernel, r, size, Axis.GRID, Axis.LOOP, "bound")
         if r is lane:
             lane = inner
-        grid.append(one)
-        chunks *= extent(one)
+        grid.insert(0 if is_symbolic else len(grid), one)
+        chunks *= length(one)
     rest = [r for r in kernel.order if r not in grid]
     return reorder(kernel, [*grid, *rest]), lane
 

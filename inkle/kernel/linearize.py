@@ -26,6 +26,7 @@ from inkle.ir.loop import Axis, Kernel, axis_of, extent
 from inkle.ir.node import Node, bound_ranges, convert_scalar, toposort
 from inkle.ir.op import Op
 from inkle.ir.program import Loop, Parameter, Program, Value
+from inkle.ir.size import divided, most
 from inkle.kernel.access import coefficient, without
 from inkle.kernel.accumulate import Tile, tile_for
 from inkle.kernel.machine import Machine
@@ -131,19 +132,19 @@ class Linearizer:
         scope = self._scopes[0]
         for r in grid:
             chunks *= extent(r)
-        number = self.emit(scope, "chunk", index, 1) if chunks > 1 else self.literal(0, index)
+        number = self.emit(scope, "chunk", index, 1) if most(chunks) > 1 else self.literal(0, index)
         below = chunks
         for r in grid:
             size = extent(r)
-            below //= size
+            below = divided(below, size)
             digit = number
             if below > 1:
                 digit = self.emit(
                     scope, ops.TRUNCDIV, index, 1, (digit, self.literal(below, index))
                 )
-            if below * size < chunks:
+            if most(below * size) < most(chunks):
                 digit = self.emit(scope, ops.TRUNCMOD, index, 1, (digit, self.literal(size, index)))
-            self._bind(r, scope, digit if size > 1 else self.literal(0, index), 0)
+            self._bind(r, scope, digit if most(size) > 1 else self.literal(0, index), 0)
         return chunks
 
     def _bind(self, r: Node, scope: Scope, value: Value, depth: int) -> None:

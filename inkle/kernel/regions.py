@@ -11,17 +11,20 @@ from functools import lru_cache
 from math import gcd, prod
 
 from inkle.ir import forms, ops
-from inkle.ir.bounds import bounds
-from inkle.ir.loop import Kernel, extent, running_ranges
+from inkle.ir.loop import Kernel, extent, longest, running_ranges
 from inkle.ir.node import Node, bound_ranges
 from inkle.ir.op import Op
+from inkle.ir.size import is_multiple, size_of_node
 from inkle.kernel.access import coefficient
+from inkle.rewrite.affine import ZERO, affine_of, affine_of_size, factors_of
+from inkle.rewrite.nonnegative import expanded, is_nonnegative, slope_of
 
 BROADCAST, CONTIGUOUS, SHUFFLED = 0.5, 0.6, 1.5  # cycles per vector
 GATHER, SCATTER, TRANSPOSED = 1.0, 1.5, 0.4  # cycles per element
 RUNNING = 4.0  # cycles per vector of a running combination: each waits for the one before
 STAGE_BYTES = 768 * 1024  # a panel that is larger would leave the second cache
 PANEL = 64  # columns of a product that are staged at a time
+length = longest
 SLOW = {ops.DIV: 8.0, ops.SQRT: 8.0, ops.TRUNCDIV: 10.0, ops.TRUNCMOD: 10.0}  # cycles per vector
 
 
@@ -61,14 +64,9 @@ class Region:
         return [*found, (self.node, self.node.src[1])] if self.op is forms.STORE else found
 
 
-def length(r: Node) -> int:
-    """Return the extent of a range, or the most it can be."""
-    size = r.src[0]
-    if size.op is forms.CONST:
-        return int(size.arg)
-    _, high = bounds(size)
-    assert high is not None, f"range {r.arg} has no limit"
-    return high
+def has_own_extent(r: Node) -> bool:
+    """Whether no other range decides the extent of `r`: a number, or a size of the launch."""
+    return not r.src[0].ranges
 
 
 def bounding(kernel: Kernel) -> frozenset[Node]:
@@ -81,6 +79,9 @@ def bounding(kernel: Kernel) -> frozenset[Node]:
 def running(kernel: Kernel) -> frozenset[Node]:
     """Return the ranges whose points come one after the other: not shared out, nor repeated."""
     return running_ranges(kernel.nodes())
+
+
+_KNOWN_FACTORS = frozenset({forms.RANGE, forms.VARIABLE})
 
 
 def regions_of(kernel: Kernel) -> list[Region]:
@@ -184,12 +185,37 @@ def may_overlap(kernel: Kernel) -> bool:
     return all(store.arg is None and store.src[0] not in read for store in kernel.stores)
 
 
+def _has_products(at: Node) -> bool:
+    return any(atom.op is ops.MUL for _, atom in linear_terms(at))
+
+
+def _is_parallel_symbolic(at: Node, r: Node) -> bool:
+    """Like `is_parallel`, where strides or extents are known at launch only."""
+    index = expanded(affine_of(at))
+    own, _ = slope_of(index, r)
+    if own is None or own.ranges or not is_nonnegative(own.shifted(-1)):
+        return False
+    stride = size_of_node(own.node())
+    size, fine = stride * extent(r), ZERO
+    for other in index.ranges - {r}:
+        slope, _ = slope_of(index, other)
+        if slope is None or slope.ranges or not is_nonnegative(slope):
+            return False
+        step = size_of_node(slope.node())
+        if not is_multiple(step, size):
+            fine = fine.plus(affine_of_size(step * extent(other) - step))
+    others = [atom for atom in index.terms for f in factors_of(atom) if f.op not in _KNOWN_FACTORS]
+    return not others and is_nonnegative(own.plus(fine, -1).shifted(-1))
+
+
 def is_parallel(store: Node, r: Node) -> bool:
     """Whether different values of `r` surely write different elements, all else being arbitrary.
 
     With the index as c * r + (other terms): r and the fine terms, which span less than c, together
     span less than the common divisor of the coarse ones.
     """
+    if r.src[0].op is not forms.CONST or _has_products(store.src[1]):
+        return _is_parallel_symbolic(store.src[1], r)
     own = coefficient(store.src[1], r)
     if not own:
         return False

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from inkle.ir import forms, loop
-from inkle.ir.loop import Kernel, extent, number_of, range_
+from inkle.ir.loop import Kernel, longest, number_of, range_
 from inkle.ir.node import Node, bound_ranges, rebuild, toposort, transform
 from inkle.kernel.machine import Machine
-from inkle.kernel.regions import SLOW
+from inkle.kernel.regions import SLOW, has_own_extent
 
 LEAST_WORK = 6.0  # operations that are dearer than a store and two loads from the first cache
 
@@ -40,7 +40,7 @@ def _first_twins(kernel: Kernel, machine: Machine) -> tuple[Node, Node, Node, No
         twins.setdefault(look, {})[r] = node
     for node in reduces:
         (r,) = bound_ranges(node)
-        if r.src[0].op is not forms.CONST:
+        if not has_own_extent(r):
             continue
         others = [
             c for c in kernel.order if c is not r and c.src[0] is r.src[0] and c not in node.ranges
@@ -48,7 +48,7 @@ def _first_twins(kernel: Kernel, machine: Machine) -> tuple[Node, Node, Node, No
         inside = [
             n for n in toposort([node.src[0]])
             if r in n.ranges and n.dtype.bits and len(twins[looks[n, r]]) > 1
-            and extent(r) * n.dtype.itemsize <= machine.stage_bytes // 4
+            and longest(r) * n.dtype.itemsize <= machine.stage_bytes // 4
         ]  # fmt: skip
         for c in others if inside else ():
             for value in reversed(inside):
@@ -100,7 +100,7 @@ def _stage_twins(kernel: Kernel, value: Node, r: Node, twin: Node, c: Node) -> K
     numbers += [n.arg[0] for n in kernel.nodes() if n.op is forms.STAGE]
     fresh = range_(max(numbers) + 1, r.src[0])
     filled = transform([value], rebuild, {r: fresh})[value]
-    memory = loop.stage(max(numbers) + 2, filled, fresh, [fresh], extent(r))
+    memory = loop.stage(max(numbers) + 2, filled, fresh, [fresh], longest(r))
     swap = {value: loop.load(memory, r), twin: loop.load(memory, c)}
     done = transform(kernel.stores, rebuild, swap)
     return replace(

@@ -16,10 +16,17 @@ from inkle.ir.loop import Axis, Kernel, axis_of, extent, number_of
 from inkle.ir.node import Node, bound_ranges, toposort
 from inkle.kernel.access import coefficient
 from inkle.kernel.machine import Machine
-from inkle.kernel.regions import Region, bounding, length, may_overlap, regions_of
+from inkle.kernel.regions import (
+    Region,
+    bounding,
+    has_own_extent,
+    length,
+    may_overlap,
+    regions_of,
+)
 from inkle.kernel.scopes import SEQUENTIAL
 from inkle.kernel.tensorize import choose_instruction, tensorize
-from inkle.kernel.transforms import fresh_number, reorder, split, stage
+from inkle.kernel.transforms import fresh_number, has_variables, reorder, split, stage
 from inkle.kernel.transpose import LARGEST, NEAR
 
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 10)
@@ -74,7 +81,7 @@ def choose_tile(
         for r in sorted(region.ranges & stored, key=number_of)
         if r is not lane
         and axis_of(r) is Axis.LOOP
-        and r.src[0].op is forms.CONST
+        and (r.src[0].op is forms.CONST or has_variables(r.src[0]))
         and length(r) > 1
     ]
     best = Tile((), 1, 0.0)
@@ -252,7 +259,7 @@ def _stage_by_blocks(kernel: Kernel, load: Node, inner: list[Node]) -> Kernel:
     lanes = extent(lane)
     if coefficient(load.src[1], lane) in NEAR or lanes > LARGEST:
         return kernel
-    if not rows or extent(rows[0]) < lanes:
+    if not rows or rows[0].src[0].op is not forms.CONST or extent(rows[0]) < lanes:
         return kernel
     number = first + inner.index(rows[0])
     fresh = next(r for r in kernel.order if number_of(r) == number)
@@ -266,9 +273,9 @@ def _worth_staging(kernel: Kernel, region: Region, load: Node, machine: Machine)
         return []
     registers = _registers(region, load)
     inner = [*_tile_ranges(kernel, region, load, lane, registers), *registers]
-    if any(r.src[0].op is not forms.CONST for r in inner):
+    if not all(map(has_own_extent, inner)):
         return []
-    size = prod(extent(r) for r in inner) * load.dtype.itemsize
+    size = prod(length(r) for r in inner) * load.dtype.itemsize
     reuse = region.points / max(1, prod(length(r) for r in load.ranges if r not in registers))
     if size > machine.stage_bytes or reuse < 4:
         return []

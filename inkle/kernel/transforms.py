@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Literal
 
 from inkle.ir import forms, loop, ops
-from inkle.ir.loop import Axis, Kernel, axis_of, extent, flat_index, number_of, range_
+from inkle.ir.bounds import bounds
+from inkle.ir.loop import Axis, Kernel, axis_of, extent, flat_index, longest, number_of, range_
 from inkle.ir.node import Node, bound_ranges, const, convert_scalar, rebuild, transform
 from inkle.ir.op import Op
 
@@ -42,9 +43,7 @@ def split(
         The kernel and the two new ranges.
     """
     if r.src[0].op is not forms.CONST:
-        return _split_varying(
-            kernel, r, factor, outer, inner, "mask" if tail == "mask" else "overlap"
-        )
+        return _split_varying(kernel, r, factor, outer, inner, tail)
     n = extent(r)
     first = fresh_number(kernel)
     rest = n % factor
@@ -73,17 +72,37 @@ def split(
 def _split_varying(
     kernel: Kernel, r: Node, factor: int, outer: Axis, inner: Axis, tail: Tail
 ) -> tuple[Kernel, Node, Node]:
-    """Split a range whose extent varies; for overlapping last tiles it is `factor` at least."""
+    """Split a range whose extent varies.
+
+    Extents that are sizes of the launch may be too short for one tile. Where tiles overlap, copies
+    (UNROLL) then compute the last element several times, and other tiles are masked besides.
+    (Extents of chunks are long enough.)
+    """
     n, first = r.src[0], fresh_number(kernel)
-    new_outer = range_(first, (n + (factor - 1)).truncdiv(factor), outer)
-    new_inner = range_(first + 1, factor, inner)
+    low = bounds(n)[0]
+    is_short = has_variables(n) and (low is None or low < factor)
+    rounds = n.truncdiv(factor) if tail == "peel" else (n + (factor - 1)).truncdiv(factor)
+    new_outer = range_(first, rounds, outer)
     start = new_outer * factor
-    place = (start.minimum(n - factor) if tail == "overlap" else start) + new_inner
+    new_inner = range_(first + 1, (n - start).minimum(factor) if tail == "bound" else factor, inner)
+    if tail in ("overlap", "exact"):
+        start = start.minimum(n - factor).maximum(0) if is_short else start.minimum(n - factor)
+    place = start + new_inner
+    is_copied = is_short and tail == "overlap" and inner is Axis.UNROLL
+    if is_copied:
+        place = place.minimum(n - 1)
     note = f"split {_name(r)} by {factor} into {outer.value} {first}, {inner.value} {first + 1}"
+    if tail == "peel":
+        kernel = _peel_varying(kernel, r, factor, first + 2)
     kernel = _replace(kernel, r, place, [new_outer, new_inner])
-    if tail == "mask":
+    if tail == "mask" or (is_short and tail in ("overlap", "exact") and not is_copied):
         kernel = _mask(kernel, [new_outer, new_inner], place < n)
     return _noted(kernel, f"{note} ({tail})"), new_outer, new_inner
+
+
+def has_variables(n: Node) -> bool:
+    """Whether an expression depends on sizes that are known at launch."""
+    return any(node.op is forms.VARIABLE for node in n.toposort())
 
 
 def pad(kernel: Kernel, r: Node, multiple: int) -> tuple[Kernel, Node]:
@@ -141,7 +160,7 @@ def stage(kernel: Kernel, value: Node, inner: Sequence[Node]) -> Kernel:
         range_(first + i, r.src[0], kinds[i] if i >= lane else Axis.LOOP)
         for i, r in enumerate(inner)
     ]
-    sizes = [extent(r) for r in inner]
+    sizes = [longest(r) for r in inner]  # of a size of the launch, room for the largest
     total = 1
     for size in sizes:
         total *= size
@@ -278,6 +297,26 @@ def _peel(kernel: Kernel, r: Node, start: int, number: int, inner: Axis) -> Kern
     order = list(kernel.order)
     if axis_of(rest) in ORDERED:
         order.insert(order.index(r) + 1, rest)
+    return replace(kernel, stores=tuple(done[s] for s in kernel.stores), order=tuple(order))
+
+
+def _peel_varying(kernel: Kernel, r: Node, factor: int, number: int) -> Kernel:
+    """Add to every reduction over `r` one over what is left when `factor` does not divide it."""
+    n = r.src[0]
+    start = n.truncdiv(factor) * factor
+    rest = range_(number, (n - start).minimum(factor - 1))
+
+    def step(node: Node, src: tuple[Node, ...]) -> Node:
+        if node.op is not forms.REDUCE or r not in bound_ranges(node):
+            return rebuild(node, src)
+        op: Op = node.arg[0]
+        body = transform([src[0]], _rebuild, {r: start + rest})[src[0]]
+        peeled = loop.reduce(op, body, [rest if each is r else each for each in bound_ranges(node)])
+        return loop.reduce(op, src[0], bound_ranges(node)).apply(op, peeled)
+
+    done = transform(kernel.stores, step)
+    order = list(kernel.order)
+    order.insert(order.index(r) + 1, rest)
     return replace(kernel, stores=tuple(done[s] for s in kernel.stores), order=tuple(order))
 
 

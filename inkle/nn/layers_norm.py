@@ -7,6 +7,7 @@ from math import prod
 
 from inkle.errors import ShapeError
 from inkle.ir.dtype import int64
+from inkle.ir.size import is_exactly
 from inkle.nn import init, pending
 from inkle.tensor import Tensor, is_training
 from inkle.tensor.arguments import check_shape
@@ -63,7 +64,7 @@ class BatchNorm:
                 f"got {x.shape}"
             )
         use_batch = is_training() or self.running_mean is None
-        if use_batch and x.shape[0] * prod(x.shape[2:]) == 1:
+        if use_batch and is_exactly(x.shape[0] * prod(x.shape[2:]), 1):
             raise ShapeError(
                 f"BatchNorm: one value per channel has no variance, got shape {x.shape}; use more "
                 "samples, or leave inkle.training()"

@@ -21,6 +21,7 @@ from inkle.ir import forms, ops
 from inkle.ir.dtype import index
 from inkle.ir.node import NO_RANGES, Node, const, intern, toposort
 from inkle.ir.op import Op
+from inkle.ir.size import Size
 
 Direction = frozenset[tuple[Node, int]]
 _digests: weakref.WeakKeyDictionary[Node, int] = weakref.WeakKeyDictionary()
@@ -65,6 +66,8 @@ class Affine:
 
     def plus(self, other: Affine, factor: int = 1) -> Affine:
         """Return self + factor * other."""
+        if isinstance(factor, Size):
+            return self.plus(other.scaled(factor))
         terms = dict(self.terms)
         for atom, k in other.terms.items():
             total = terms.get(atom, 0) + k * factor
@@ -76,12 +79,16 @@ class Affine:
 
     def scaled(self, factor: int) -> Affine:
         """Return factor * self."""
+        if isinstance(factor, Size):
+            return multiplied(self, affine_of_size(factor))
         if not factor or factor == 1:
             return self if factor else ZERO
         return Affine({a: k * factor for a, k in self.terms.items()}, self.constant * factor)
 
     def shifted(self, by: int) -> Affine:
         """Return self + by."""
+        if isinstance(by, Size):
+            return self.plus(affine_of_size(by))
         return Affine(self.terms, self.constant + by) if by else self
 
     def divided(self, divisor: int) -> Affine:
@@ -145,12 +152,33 @@ def total_of(parts: Iterable[tuple[Affine, int]], constant: int = 0) -> Affine:
     """Return constant + factor * sum + ..., for every (sum, factor) of `parts`."""
     terms: dict[Node, int] = {}
     for each, factor in parts:
+        if isinstance(factor, Size):
+            each, factor = each.scaled(factor), 1
         constant += each.constant * factor
         for atom, k in each.terms.items():
             terms[atom] = terms.get(atom, 0) + k * factor
     if 0 in terms.values():
         terms = {atom: k for atom, k in terms.items() if k}
     return Affine(terms, constant)
+
+
+def affine_of_size(n: int) -> Affine:
+    """Return a size as a sum."""
+    return affine_of(n.index_node()) if isinstance(n, Size) else Affine({}, n)
+
+
+def multiplied(a: Affine, b: Affine) -> Affine:
+    """Return a * b: products of atoms are atoms."""
+    parts = [(b, a.constant)]
+    for atom, k in a.terms.items():
+        both = {product(atom, other): k * m for other, m in b.terms.items()}
+        parts += [(Affine(both, 0), 1), (single(atom), k * b.constant)]
+    return total_of(parts)
+
+
+def factors_of(atom: Node) -> list[Node]:
+    """Return the factors of an atom that is a product; of another one, itself."""
+    return _factors(atom)
 
 
 def _index(op: Op, a: Node, b: Node) -> Node:

@@ -14,14 +14,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from inkle.ir import forms
+from inkle.ir import forms, ops
 from inkle.ir.loop import extent, range_
 from inkle.ir.node import Node
-from inkle.rewrite.affine import ZERO, Affine, single, total_of
+from inkle.ir.size import Size, most
+from inkle.rewrite.affine import ZERO, Affine, factors_of, single, total_of
 from inkle.schedule.fold import Fold, folds_of
 from inkle.schedule.index import Condition, Loops, Replacement, division
 from inkle.schedule.nest import Demand, Nest, Store
 from inkle.schedule.walk import computed_in, conditions_of
+
+Use = tuple[object, int]  # of a loop: in which index (times what), with which coefficient
 
 
 @dataclass(slots=True)
@@ -249,11 +252,15 @@ class Arranger:
 
     def _merge(self, loops: list[Node], indices: list[Affine]) -> list[Node]:
         """Join pairs (i, j) that occur only as k*(i*n + j): i becomes 0, and j the joined loop."""
-        uses: dict[Node, list[tuple[int, int]]] = {loop: [] for loop in loops}
+        uses: dict[Node, list[Use]] = {loop: [] for loop in loops}
         for number, a in enumerate(indices):
             for atom, k in a.terms.items():
                 if atom.op is forms.RANGE:
                     uses[atom].append((number, k))
+                elif atom.op is ops.MUL:  # by a stride that is known at launch
+                    for loop in atom.ranges:
+                        others = tuple([f for f in factors_of(atom) if f is not loop])
+                        uses[loop].append(((number, others), k))
         loops = sorted(loops, key=self._groups.__getitem__)
         joined: dict[Node, Affine] = {}
         pair = _mergeable(loops, uses, self._groups)
@@ -274,10 +281,13 @@ class Arranger:
 
 
 def _mergeable(
-    loops: list[Node], uses: dict[Node, list[tuple[int, int]]], groups: dict[Node, Group]
+    loops: list[Node], uses: dict[Node, list[Use]], groups: dict[Node, Group]
 ) -> tuple[Node, Node] | None:
     for inner in reversed(loops):
-        wanted = [(number, k * extent(inner)) for number, k in uses[inner]]
+        n = extent(inner)
+        if isinstance(n, Size):
+            continue  # coefficients of an outer loop are products then, and no multiples
+        wanted = [(number, k * n) for number, k in uses[inner]]
         for outer in loops:
             alike = outer is not inner and groups[outer][:-1] == groups[inner][:-1]
             if alike and uses[outer] == wanted:
@@ -289,6 +299,7 @@ def _chain(extent: int, factors: set[int]) -> list[int]:
     """Return factors that divide one another and the extent, largest first."""
     steps: list[int] = []
     for factor in sorted(factors):
-        if 1 < factor < extent and extent % factor == 0 and (not steps or factor % steps[-1] == 0):
+        fits = 1 < factor < most(extent) and extent % factor == 0
+        if fits and (not steps or factor % steps[-1] == 0):
             steps.append(factor)
     return steps[::-1]

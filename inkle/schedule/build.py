@@ -19,6 +19,7 @@ from inkle.ir.dtype import bool_, index
 from inkle.ir.loop import Kernel
 from inkle.ir.node import Node, const, elementwise, intern
 from inkle.ir.op import Op
+from inkle.ir.size import least, most
 from inkle.rewrite.affine import Affine, affine_of
 from inkle.rules import index_compare
 from inkle.schedule.arrange import Arranger
@@ -241,7 +242,7 @@ def _combined(op: Op, value: Node, ranges: list[Node]) -> Node:
     n = prod([loops.extent(r) for r in ranges if r not in used])
     if n == 1 or op.idempotent:
         return loops.reduce(op, value, used)
-    exact = value.dtype.is_integer or n <= 1 << (value.dtype.mantissa + 1)
-    if op is not ops.ADD or not exact:
+    exact = value.dtype.is_integer or most(n) <= 1 << (value.dtype.mantissa + 1)
+    if op is not ops.ADD or not exact or least(n) < 1:
         return loops.reduce(op, value, ranges)
-    return loops.reduce(op, value * const(n, value.dtype), used)
+    return loops.reduce(op, value * tensor.full(n, value.dtype, ()), used)

@@ -9,6 +9,7 @@ from inkle.ir import forms
 from inkle.ir.loop import Kernel, reduce
 from inkle.ir.node import Node, rebuild, toposort, transform
 from inkle.ir.plan import Launch
+from inkle.ir.size import variable
 from inkle.ir.tensor import param
 from inkle.schedule.nest import Storage
 
@@ -54,7 +55,10 @@ class Built:
     def launch(self, memory: Sequence[int]) -> Launch:
         """Return the launch, given where `used` is."""
         why = self.reason.sentences()
-        return Launch(self.kernel, tuple(memory), self.lines, self.values, why=why)
+        values = {n.arg[0]: variable(*n.arg) for n in self.kernel.variables()} | dict(self.values)
+        return Launch(
+            self.kernel, tuple(memory), self.lines, tuple(sorted(values.items())), why=why
+        )
 
     def memory_of(self, access: Node) -> Storage:
         """Return the memory that a LOAD or STORE of the kernel goes to."""

@@ -41,6 +41,9 @@ def _is_candidate(node: Node, origins: dict[Node, int]) -> bool:
     """Note what `node` is computed from; return whether it reduces places, or reads at some."""
     op = node.op
     total = 0
+    if tensor.depends_on_sizes(node):
+        origins[node] = MEMORY
+        return False
     if op.is_elementwise or op in WALKED:
         for source in node.src:
             total |= origins[source]

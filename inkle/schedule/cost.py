@@ -14,6 +14,7 @@ from typing import NamedTuple
 from inkle.ir import forms, ops
 from inkle.ir.node import Node
 from inkle.ir.op import Op
+from inkle.ir.size import most
 from inkle.schedule.movement import grouped
 
 
@@ -79,19 +80,19 @@ NO_WORK = Work(0.0, frozenset(), 0)
 
 
 def size_of(node: Node) -> int:
-    """Return the number of elements."""
-    return prod(node.shape)
+    """Return the number of elements, of a size known at launch the largest one."""
+    return most(prod(node.shape))
 
 
 def bytes_of(node: Node) -> int:
     """Return the size in memory."""
-    return prod(node.shape) * node.dtype.itemsize
+    return size_of(node) * node.dtype.itemsize
 
 
 def reduced_extent(node: Node) -> int:
     """Return how many elements a REDUCE combines into one."""
     shape = node.src[0].shape
-    return prod([shape[axis] for axis in node.arg[1]])
+    return most(prod([shape[axis] for axis in node.arg[1]]))
 
 
 def work_of(order: Sequence[Node], stored: Collection[Node]) -> dict[Node, Work]:

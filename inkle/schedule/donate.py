@@ -111,7 +111,8 @@ def _overwritten(plan: Plan, lives: Lives) -> Plan | None:
 def _fits(plan: Plan, new: int, old: int) -> bool:
     """Whether an output is fresh, and the input like it."""
     a, b = plan.memory[new], plan.memory[old]
-    return a.role is Role.OUTPUT and a.dtype is b.dtype and a.size == b.size
+    alike = a.dtype is b.dtype and a.size == b.size and a.exact == b.exact
+    return a.role is Role.OUTPUT and alike
 
 
 def _written_over(
@@ -200,7 +201,8 @@ def _is_injective(store: Node) -> bool:
     if {atom for atom in terms if atom.op is forms.RANGE} != set(store.ranges):
         return False
     span = 0
-    for atom, k in sorted(terms.items(), key=lambda term: abs(term[1])):
+    moving = [(atom, k) for atom, k in terms.items() if atom.ranges]  # others are the same for all
+    for atom, k in sorted(moving, key=lambda term: abs(term[1])):
         low, high = bounds(atom)
         if atom.op is not forms.RANGE or low is None or high is None or abs(k) <= span:
             return False

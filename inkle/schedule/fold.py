@@ -46,7 +46,8 @@ def folds_of(demand: Demand) -> dict[Node, Fold]:
     for condition in _gates(demand):
         if condition.modulus:
             for loop, k in condition.value.ordered():
-                if loop in demand.loops and loop not in found and abs(k) == 1:
+                is_counted = loop in demand.loops and loop.src[0].op is forms.CONST
+                if is_counted and loop not in found and abs(k) == 1:
                     fold = _fold(condition, condition.modulus, loop, k, found)
                     if fold is not None:
                         found[loop] = fold
@@ -75,7 +76,9 @@ def _fold(
         if factor % step == 0:
             continue
         # Only loops that split evenly: a remainder that stays would cost more than the gate.
-        if atom.op is not forms.RANGE or extent(atom) % step or atom in found or abs(factor) != 1:
+        if atom.op is not forms.RANGE or atom in found or abs(factor) != 1:
+            return None
+        if atom.src[0].op is not forms.CONST or extent(atom) % step:
             return None
     remainder = divide(others.scaled(-k), step)[1]
     last = Condition(Affine({loop: -1}, extent(loop) - 1))

@@ -11,7 +11,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from inkle.rewrite.affine import Affine, depth
-from inkle.schedule.index import Condition, Gate, depth_of, is_exact, is_within, limits
+from inkle.schedule.index import (
+    Condition,
+    Gate,
+    depth_of,
+    is_exact,
+    is_never_negative,
+    is_symbolic,
+    is_within,
+    limits,
+)
 
 
 def simplified(condition: Condition) -> bool | Condition:
@@ -19,7 +28,11 @@ def simplified(condition: Condition) -> bool | Condition:
     value, modulus = condition
     low, high = limits(value)
     if modulus is None:
-        return True if low >= 0 else False if high < 0 else condition
+        if low >= 0 or high < 0:
+            return low >= 0
+        if not is_symbolic(value):
+            return condition
+        return True if is_never_negative(value) else _unless_never(condition)
     if modulus:
         terms = {atom: k for atom, k in value.terms.items() if k % modulus}
         value = Affine(terms, value.constant % modulus)
@@ -31,6 +44,10 @@ def simplified(condition: Condition) -> bool | Condition:
     if low == high == 0:
         return True
     return condition if low <= 0 <= high else False
+
+
+def _unless_never(condition: Condition) -> bool | Condition:
+    return condition if not is_never_negative(condition.value.scaled(-1).shifted(-1)) else False
 
 
 def joined(gate: Gate, more: Gate) -> Gate:

@@ -15,12 +15,24 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from inkle.errors import ShapeError
 from inkle.ir import forms, ops
 from inkle.ir.dtype import index
 from inkle.ir.loop import number_of
 from inkle.ir.node import Node, intern
-from inkle.rewrite.affine import Affine, affine_of, single, total_of
+from inkle.ir.size import Size, least
+from inkle.rewrite.affine import (
+    ZERO,
+    Affine,
+    affine_of,
+    affine_of_size,
+    factors_of,
+    multiplied,
+    single,
+    total_of,
+)
 from inkle.rewrite.known import Known
+from inkle.rewrite.nonnegative import is_nonnegative
 from inkle.rules.index_division import quotient, remainder
 from inkle.rules.index_sums import normalised
 
@@ -82,15 +94,15 @@ def is_clamped(node: Node, n: int) -> bool:
     if node.op is not ops.MINIMUM or node.src[0].op is not ops.MAXIMUM:
         return False
     low, high = node.src[0].src[1], node.src[1]
-    return low.op is high.op is forms.CONST and low.arg >= 0 and high.arg < n
+    return low.op is high.op is forms.CONST and low.arg >= 0 and high.arg < least(n)
 
 
 def division(atom: Node) -> tuple[Affine, int] | None:
-    """Return what is divided by what in `atom`; None if it is a loop or computed."""
-    if atom.op is forms.RANGE:
+    """Return what is divided by what in `atom`; None if it is a loop, computed, or a product."""
+    if atom.op is forms.RANGE or atom.op is ops.MUL:
         return None
     if atom.op is forms.VARIABLE:
-        what: Exact | Computed = atom.arg[0]
+        what: Exact | Computed | str = atom.arg[0]
         return what if isinstance(what, Exact) else None
     return affine_of(atom.src[0]), atom.src[1].arg
 
@@ -116,8 +128,25 @@ def limits(a: Affine) -> tuple[int, int]:
     return -FAR if low is None else low, FAR if high is None else high
 
 
+def is_never_negative(a: Affine) -> bool:
+    """Whether a >= 0 is certain."""
+    return limits(a)[0] >= 0 or (is_symbolic(a) and is_nonnegative(a))
+
+
+def is_symbolic(a: Affine) -> bool:
+    """Whether sizes that are known at launch only have to do with `a`."""
+    return any(
+        atom.op is forms.VARIABLE
+        or atom.op is ops.MUL
+        or any(r.src[0].op is not forms.CONST for r in atom.ranges)
+        for atom in a.terms
+    )
+
+
 def is_within(a: Affine, n: int) -> bool:
     """Whether 0 <= a < n is certain."""
+    if isinstance(n, Size) or is_symbolic(a):
+        return is_never_negative(a) and is_never_negative(a.scaled(-1).shifted(n).shifted(-1))
     low, high = limits(a)
     return low >= 0 and high < n
 
@@ -140,6 +169,8 @@ def divide(a: Affine, n: int) -> tuple[Affine, Affine]:
         >>> divide(i.scaled(4).plus(j), 4) == (i, j)
         True
     """
+    if isinstance(n, Size):
+        return _divide_by_size(a, n)
     inexact = [atom for atom, k in a.terms.items() if k % n]
     low, high = KNOWN.bounds(inexact[0]) if len(inexact) == 1 else (None, None)
     if low is not None and high == low + 1:
@@ -149,6 +180,35 @@ def divide(a: Affine, n: int) -> tuple[Affine, Affine]:
     if whole.terms.keys() <= a.terms.keys():
         return whole, a.plus(whole, -n)
     return whole, tidy(remainder(a, n, KNOWN))
+
+
+def _divide_by_size(a: Affine, n: Size) -> tuple[Affine, Affine]:
+    """Divide by a size that is one product, k * n * m: what has these factors, and what has not."""
+    if n.constant or len(n.terms) > 1:
+        raise _no_division(n)
+    [(wanted, k)] = n.terms.items()
+    whole = ZERO
+    for atom, factor in a.terms.items():
+        left = factors_of(atom)
+        if factor % k or any(each not in left for each in wanted):
+            continue
+        for each in wanted:
+            left.remove(each)
+        quotient_of = Affine({}, factor // k)
+        for each in left:
+            quotient_of = multiplied(quotient_of, single(each))
+        whole = whole.plus(quotient_of)
+    rest = a.plus(multiplied(whole, affine_of_size(n)), -1)
+    if not is_within(rest, n):
+        raise _no_division(n)
+    return whole, rest
+
+
+def _no_division(n: Size) -> ShapeError:
+    return ShapeError(
+        f"elements would have to be found by dividing by the size {n}, which inkle cannot do; "
+        f"keep axes with symbolic sizes apart when you reshape"
+    )
 
 
 def _linear(a: Affine, n: int, atom: Node, low: int) -> Affine:
@@ -208,7 +268,12 @@ class Replacement:
     def _replaced(self, atom: Node) -> Affine:
         inside = division(atom)
         if inside is None:
-            if atom.op is forms.RANGE or self._computed is None:
+            if atom.op is ops.MUL:
+                total = Affine({}, 1)
+                for factor in factors_of(atom):
+                    total = multiplied(total, self(single(factor)))
+                return total
+            if not isinstance(atom.arg[0], Computed) or self._computed is None:
                 return single(atom)
             return self._computed(atom.arg[0])
         of, by = self(inside[0]), inside[1]

@@ -15,6 +15,7 @@ from math import prod
 
 from inkle.ir import forms, ops
 from inkle.ir.node import Node, Shape
+from inkle.ir.size import least
 from inkle.schedule.cost import Varying
 
 LEAST_LANES = 8  # a shorter axis does not fill half a vector
@@ -58,7 +59,7 @@ def _inner_axes(
             axis = _lane_axis(node, varying, windows)
         if axis is None:
             axis = _follow(node, inner)
-        if axis is not None and node.shape[axis] >= LEAST_LANES:
+        if axis is not None and least(node.shape[axis]) >= LEAST_LANES:
             inner[node] = axis
     return inner
 
@@ -77,7 +78,7 @@ def _lane_axis(
     kept = [axis for axis in range(len(body.shape)) if axis not in node.arg[1]]
     for place in reversed(range(len(kept))):
         axis = _reshaped(kept[place], body.shape, product.shape)
-        if axis is None or product.shape[axis] < LEAST_LANES or axis in sliding:
+        if axis is None or least(product.shape[axis]) < LEAST_LANES or axis in sliding:
             continue
         if (axis in left) != (axis in right):
             return place

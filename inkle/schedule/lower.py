@@ -15,6 +15,7 @@ from inkle.errors import InternalError
 from inkle.ir import forms, ops
 from inkle.ir.loop import extent
 from inkle.ir.node import Node, Shape, const, toposort
+from inkle.ir.size import least, most
 from inkle.rewrite.affine import ZERO, Affine, single
 from inkle.schedule import mutation, scans
 from inkle.schedule.cost import Facts, size_of
@@ -154,7 +155,7 @@ class Planner:
 
     def store(self, node: Node, demands: list[Demand], reason: str) -> None:
         """Let a nest store `node`, and the others load it."""
-        storage = self.storage.setdefault(node, Storage(node.dtype, size_of(node), node))
+        storage = self.storage.setdefault(node, Storage(node.dtype, prod(node.shape), node))
         storage.is_output = storage.is_output or node in self.outputs
         demands, writer = mutation.take_over(self, node, demands)
         layout = None if storage.is_output or writer is not None else self.layouts.get(node)
@@ -401,9 +402,9 @@ class Planner:
             return target.row_major()
         low, high = source.dtype.limits() if source.dtype.bits else (-(1 << 62), 1 << 62)
         if is_clamped(target.node, n):
-            low, high = 0, n - 1
+            low, high = 0, most(n) - 1
         if low < 0:
-            low, high = min(0, low + n), max(high, n - 1)
+            low, high = min(0, low + least(n)), max(high, most(n) - 1)
         target.nest.coordinates.append(target)
         return leaf(Computed(ref(target), link.gate, n), low, high, target.depends_on)
 

@@ -129,6 +129,7 @@ def _hosts(plan: Plan, lives: Lives) -> list[int]:
         for place, first in lives.first.items()
         if first
         and plan.memory[place].role is Role.OUTPUT
+        and plan.memory[place].exact is None
         and plan.memory[place].size_bytes >= HOST_BYTES
     ]
     return sorted(found, key=lambda place: plan.memory[place].size_bytes)

@@ -19,6 +19,7 @@ from typing import Any
 from inkle.ir import forms
 from inkle.ir.node import Node, Shape
 from inkle.ir.op import Op
+from inkle.ir.size import most
 from inkle.rewrite.affine import ZERO, Affine, total_of
 from inkle.schedule.gate import all_of, joined, within
 from inkle.schedule.index import Condition, Gate, divide, divide_exactly, tidy
@@ -67,7 +68,9 @@ def grouped(old: Shape, new: Shape) -> tuple[tuple[slice, slice], ...]:
         first, second = i, j
         left = right = 1
         while (left == right == 1 and (i < len(old) or j < len(new))) or left != right:
-            if (left <= right and i < len(old)) or j == len(new):
+            if i == len(old) and j == len(new):
+                break  # sizes that are 1 here and there
+            if (most(left) <= most(right) and i < len(old)) or j == len(new):
                 left, i = left * old[i], i + 1
             else:
                 right, j = right * new[j], j + 1
@@ -129,7 +132,7 @@ def _pad(node: Node, index: Index) -> Moved:
     out: list[Affine] = []
     gate: Gate = ()
     for i, n, (low, high, interior) in zip(index, node.src[0].shape, node.arg, strict=True):
-        if not (low or high or interior):
+        if low == high == interior == 0:
             out.append(i)
             continue
         moved, spacing = i.shifted(-low), interior + 1

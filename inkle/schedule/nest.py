@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from inkle.ir import forms
 from inkle.ir.dtype import DType
-from inkle.ir.loop import extent, range_
+from inkle.ir.loop import extent, longest, range_
 from inkle.ir.node import NO_RANGES, Node, Shape
 from inkle.ir.op import Op
+from inkle.ir.size import most
 from inkle.rewrite.affine import ZERO, Affine, single
 from inkle.schedule.index import Gate, Loops
 from inkle.schedule.movement import Index, flatten, reindex
@@ -112,7 +113,7 @@ class Demand:
         """
         points = self.scope.points
         if self.scope.is_contraction:
-            points = max(prod(map(extent, self.depends_on)), points // TILE)
+            points = max(prod(map(longest, self.depends_on)), points // TILE)
         for condition in self.gate:
             if condition.modulus:  # the loops will run over what counts only (`fold`)
                 points //= condition.modulus
@@ -145,15 +146,15 @@ class Demand:
             found.append(loop)
         return None if self.gate else found
 
-    def short_loops(self, most: int) -> list[Node]:
+    def short_loops(self, limit: int) -> list[Node]:
         """Return the loops of a reduction inside of which the nest wants every element once.
 
-        Empty if there are none, or if they have more than `most` points.
+        Empty if there are none, or if they have more than `limit` points.
         """
         loops = (self._axes() if self.view == self.node.shape else None) or []
         inner = [r for r in loops if r not in self.nest.loops]
         is_all = set(self.nest.loops) <= set(loops)
-        return inner if is_all and prod(map(extent, inner)) <= most else []
+        return inner if is_all and prod(map(longest, inner)) <= limit else []
 
     def is_spread(self) -> bool:
         """Whether the nest wants each element at most once: one loop per axis, or a constant."""
@@ -249,7 +250,7 @@ class Nest:
     @property
     def points(self) -> int:
         """How many points the loops have."""
-        return prod(self.shape)
+        return most(prod(self.shape))
 
     @property
     def outer_loops(self) -> set[Node]:
@@ -261,7 +262,7 @@ class Nest:
     ) -> Node:
         """Return a new loop of `n` iterations, inside the loops `around`."""
         loop = range_(number, n)
-        points = n * (self.scopes[around[-1]].points if around else 1)
+        points = most(n) * (self.scopes[around[-1]].points if around else 1)
         self.scopes[loop] = Scope(len(around) + 1, (*around, loop), points, is_contraction)
         return loop
 

@@ -17,7 +17,7 @@ from math import prod
 
 from inkle.ir import forms
 from inkle.ir.dtype import bool_
-from inkle.ir.loop import extent
+from inkle.ir.loop import extent, longest
 from inkle.ir.node import Node
 from inkle.rewrite.affine import single
 from inkle.schedule.cost import (
@@ -67,7 +67,7 @@ def _points_outside(demand: Demand) -> int:
     terms = stores[0].at.terms if stores else {}
     if min(terms, key=lambda loop: abs(terms[loop]), default=None) in demand.depends_on:
         return demand.points()
-    return min(demand.points(), prod(map(extent, demand.depends_on)))
+    return min(demand.points(), prod(map(longest, demand.depends_on)))
 
 
 class Placer:
@@ -210,9 +210,9 @@ class Placer:
             return False
         if len(demands) > 1 and (self.is_contraction(node) or reduced_extent(node) > SHORT):
             return False
-        most = 2 * WASTE * size_of(node)
-        points = [prod(map(extent, d.depends_on)) / d.share for d in demands]
-        return all(each <= most for each in points)
+        limit = 2 * WASTE * size_of(node)
+        points = [prod(map(longest, d.depends_on)) / d.share for d in demands]
+        return all(each <= limit for each in points)
 
     def fits_here(self, demand: Demand) -> bool:
         """Whether the nest of `demand` can compute the value, contractions and rows included."""
@@ -266,7 +266,7 @@ class Placer:
         row = self._work[node.src[0]].bytes / size_of(node)
         if row > self._facts.row_bytes:
             return f"a row of {row / 1024:.0f} KiB does not stay in cache"
-        if prod(map(extent, loops & outputs)) < self._facts.chunks:
+        if prod(map(longest, loops & outputs)) < self._facts.chunks:
             return "too few rows to keep the workers busy"
         if not self._fits_prefixes(nest, loops & outputs):
             return "its loops are not the outer ones"

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from math import prod
 from types import MappingProxyType
 
 from inkle.ir import forms, spec
 from inkle.ir.node import Node
 from inkle.ir.plan import Memory, Plan, Role
+from inkle.ir.size import is_symbolic, most
 from inkle.schedule.blocks import in_blocks
 from inkle.schedule.build import Builder
 from inkle.schedule.built import Built, Reason
 from inkle.schedule.chains import cut_chains
 from inkle.schedule.closed_forms import fold_reductions
-from inkle.schedule.cost import Facts, size_of
+from inkle.schedule.cost import Facts
 from inkle.schedule.donate import donate, overwrite_at_peak
 from inkle.schedule.lower import Planner
 from inkle.schedule.memory import place_temporaries
@@ -98,11 +100,11 @@ def _assemble(
     fixed: dict[Storage, int] = {}
     inputs = [node for node in planner.order if node.op is forms.PARAM]
     for node in sorted(inputs, key=lambda node: int(node.arg[0])):
-        storage[node] = Storage(node.dtype, size_of(node), node)
+        storage[node] = Storage(node.dtype, prod(node.shape), node)
         fixed[storage[node]] = len(memory)
         memory.append(_memory(Role.INPUT, node.arg[0], storage[node]))
     for i, node in enumerate(roots):
-        own = storage.setdefault(node, Storage(node.dtype, size_of(node), node))
+        own = storage.setdefault(node, Storage(node.dtype, prod(node.shape), node))
         if own not in fixed:
             fixed[own] = len(memory)
             memory.append(_memory(Role.OUTPUT, i, own))
@@ -140,6 +142,9 @@ def _in_blocks(
     runs = [[*run] for _, run in groupby(built, type)]
     users = Counter([s for run in runs for s in {s: None for each in run for s in each.used}])
     shared = {storage: -1 for storage, count in users.items() if count > 1}
+    for each in built:  # rows of sizes that are known at launch are not cut
+        if isinstance(each, Built) and each.kernel.variables():
+            shared |= dict.fromkeys(each.used, -1)
     out: list[Built | BuiltLoop] = []
     for run in runs:
         kernels = [each for each in run if isinstance(each, Built)]
@@ -152,7 +157,9 @@ def _in_blocks(
 
 def _memory(role: Role, number: int, own: Storage) -> Memory:
     shape, line = (own.node.shape, own.node.origin) if own.node is not None else ((own.size,), "")
-    return Memory(role, number, own.dtype, own.size, shape=shape, line=line or "")
+    exact = own.size if is_symbolic(own.size) else None
+    size = most(own.size)
+    return Memory(role, number, own.dtype, size, shape=shape, line=line or "", exact=exact)
 
 
 def _reason(builder: Builder, storage: Mapping[Node, Storage]) -> Reason:

@@ -16,6 +16,7 @@ from inkle.ir import forms, ops, tensor
 from inkle.ir.dtype import int32, int64, uint64
 from inkle.ir.node import Node, const, elementwise, rebuild, toposort
 from inkle.ir.op import Op
+from inkle.ir.size import Size
 from inkle.schedule.cost import Facts, size_of
 
 MOST_CHUNKS = 64  # of a running combination
@@ -93,6 +94,8 @@ def _compared(node: Node) -> Node:
     direct = [entry for entry in spec if entry >= 0]
     extent = prod([n for entry, n in zip(spec, base.shape, strict=True) if entry < 0])
     rest = prod([n for axis, n in enumerate(values.shape) if axis not in direct])
+    if any(isinstance(n, Size) for n in (*base.shape, *values.shape)):
+        return node
     fits = all(e < 0 or values.shape[e] == n for e, n in zip(spec, base.shape, strict=True))
     if not fits or rest != 1 or len(set(direct)) != len(direct) or extent > MOST_COMPARED:
         return node
@@ -133,6 +136,8 @@ def _in_stages(node: Node, facts: Facts) -> Node:
     x, (op, axes) = node.src[0], node.arg
     total = size_of(x)
     if size_of(node) >= facts.chunks or total < 2 * facts.chunk:
+        return node
+    if any(isinstance(n, Size) for n in x.shape):
         return node
     inner, left = [], facts.chunk
     for axis in reversed(axes):
@@ -190,6 +195,8 @@ def _running_in_stages(node: Node, facts: Facts) -> Node:
     """
     x, (op, axis) = node.src[0], node.arg
     n = x.shape[axis]
+    if any(isinstance(size, Size) for size in x.shape):
+        return node
     rows = size_of(node) // n if n else 0
     if not rows or rows >= facts.chunks or size_of(node) < 2 * facts.chunk:
         return node

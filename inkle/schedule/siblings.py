@@ -14,6 +14,7 @@ from math import prod
 
 from inkle.ir.loop import extent
 from inkle.ir.node import Node
+from inkle.ir.size import most
 from inkle.rewrite.affine import single
 from inkle.schedule.cost import Facts, bytes_of
 from inkle.schedule.index import Replacement
@@ -139,7 +140,7 @@ def _is_worthwhile(nest: Nest, group: Group, facts: Facts) -> bool:
 
 
 def _points(nest: Nest) -> int:
-    return nest.points * max(map(prod, _extents(nest)), default=1)
+    return nest.points * max([most(prod(each)) for each in _extents(nest)], default=1)
 
 
 def _fits(nest: Nest, group: Group) -> bool:

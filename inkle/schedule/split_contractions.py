@@ -16,6 +16,7 @@ from math import prod
 
 from inkle.ir import forms, ops, tensor
 from inkle.ir.node import Node, rebuild, toposort, transform
+from inkle.ir.size import Size
 from inkle.schedule.cost import Facts, Varying, Work, contractions_of, varying_axes, work_of
 
 SHORTEST = 4  # a sum over fewer elements than a fourth of the result's stays in one
@@ -54,6 +55,8 @@ def _parts_of(
 ) -> tuple[int, int] | None:
     """Return (axis of the body to split, number of parts), or None where it would not pay."""
     body = node.src[0]
+    if any(isinstance(n, Size) for n in body.shape):
+        return None
     size = body.dtype.itemsize
     operands = sum(size * _elements(factor) for factor in body.src)
     result = size * prod(node.shape)

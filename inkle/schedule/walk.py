@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from inkle.ir import forms
+from inkle.rewrite.affine import factors_of, single
 from inkle.schedule.index import Computed, Condition, Gate, division
 from inkle.schedule.nest import Demand, Nest, Store
 
@@ -29,8 +30,12 @@ def computed_in(gate: Gate) -> list[Computed]:
             inside = division(atom)
             if inside is not None:
                 found += computed_in((Condition(inside[0]),))
-            else:
-                found += [atom.arg[0], *computed_in(atom.arg[0].gate)]
+                continue
+            for factor in factors_of(atom):
+                if factor.op is forms.VARIABLE and isinstance(factor.arg[0], Computed):
+                    found += [factor.arg[0], *computed_in(factor.arg[0].gate)]
+                elif factor is not atom:
+                    found += computed_in((Condition(single(factor)),))
     return found
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from inkle.errors import DTypeError, IndexRangeError, ShapeError
 from inkle.ir.node import Shape
+from inkle.ir.size import Size, least, most
 
 MOST_ELEMENTS = 2**63 - 1
 Axes = int | Sequence[int] | None
@@ -20,6 +21,9 @@ ShapeLike = int | Sequence[int]
 def as_int(value: SupportsIndex, what: str) -> int:
     """Return `value` as a Python integer (NumPy's integers count, floats and bools do not)."""
     if type(value) is int:
+        return value
+    value = getattr(value, "now", value)  # of a bound variable
+    if isinstance(value, Size):
         return value
     if isinstance(value, bool):
         raise DTypeError(f"{what} must be an integer, got {value}")
@@ -43,6 +47,9 @@ def as_number(value: Any, what: str) -> int | float:
     if isinstance(value, np.generic) and value.dtype.kind in "biuf":
         number: int | float = value.item()
         return number
+    symbolic = getattr(value, "now", value)  # of a bound variable
+    if isinstance(symbolic, (int, Size)):
+        return symbolic
     raise DTypeError(f"{what} must be a number, got {value!r:.60}")
 
 
@@ -82,26 +89,32 @@ def check_shape(args: tuple[Any, ...], what: str) -> Shape:
     shape = tuple([as_int(n, f"size in {what}") for n in flatten_args(args)])
     if any(n < 0 for n in shape):
         raise ShapeError(f"{what}: sizes must not be negative, got {shape}")
-    if prod(shape) > MOST_ELEMENTS:
+    if most(prod(shape)) > MOST_ELEMENTS:
         raise ShapeError(f"{what}: {shape} has more elements than 64 bits can count")
     return shape
 
 
 def fill_in(shape: Shape, old: Shape, what: str) -> Shape:
     """Return `shape` with its one -1 replaced by the size that keeps the number of elements."""
-    if not shape or min(shape) >= 0:
+    if not shape or min(map(least, shape)) >= 0:
         return shape
     unknown = shape.count(-1)
-    if min(shape) < -1 or unknown > 1:
+    if min(map(least, shape)) < -1 or unknown > 1:
         raise ShapeError(f"{what}: sizes must be >= 0, at most one -1; got {shape}")
     known = prod(n for n in shape if n != -1)
     total = prod(old)
-    if known == 0 or total % known:
+    if known == 0 or total % known != 0:
         raise ShapeError(
             f"{what}: cannot infer -1 in {shape}: {old} has {total} elements, "
             f"which is no multiple of {known}"
         )
     return tuple([total // known if n == -1 else n for n in shape])
+
+
+def _hint(n: int, m: int) -> str:
+    if isinstance(n, Size) or isinstance(m, Size):
+        return " for all values of their variables: one Variable in both places"
+    return ""
 
 
 def broadcast_shape(a: Shape, b: Shape, what: str) -> Shape:
@@ -115,7 +128,7 @@ def broadcast_shape(a: Shape, b: Shape, what: str) -> Shape:
         if n != m and n != 1 and m != 1:
             raise ShapeError(
                 f"{what}: cannot broadcast {a} with {b}; counted from the end, "
-                f"sizes must be equal or 1"
+                f"sizes must be equal or 1{_hint(n, m)}"
             )
         out.append(m if n == 1 else n)
     return tuple(out)

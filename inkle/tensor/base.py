@@ -18,6 +18,7 @@ from inkle.ir.dtype import DType, Kind, bool_, float32, int64, promote
 from inkle.ir.elementwise import Scalar
 from inkle.ir.node import Node, Shape, const, elementwise
 from inkle.ir.op import Op
+from inkle.ir.size import Size, least, most
 from inkle.tensor.arguments import broadcast_shape
 from inkle.tensor.leaves import History
 from inkle.tensor.modes import modes
@@ -52,7 +53,7 @@ def meet_scalar(dtype: DType, value: Scalar) -> DType:
         return dtype
     result = int64 if dtype is bool_ else dtype
     low, high = result.limits()
-    if not low <= value <= high:
+    if not (low <= least(value) and most(value) <= high):
         raise DTypeError(f"{value} does not fit {result} ({low} to {high}); cast the tensor first")
     return result
 
@@ -131,6 +132,9 @@ class Core:
     @property
     def shape(self) -> Shape:
         """Sizes of the axes."""
+        trace = current_trace()
+        if trace is not None and trace.shapes:
+            return trace.shapes.get(self._storage, self._storage.outside.shape)
         return self._storage.outside.shape
 
     @property
@@ -166,6 +170,9 @@ class Core:
             return number
         if isinstance(other, np.ndarray):
             return self._from_array(other).node
+        symbolic = getattr(other, "now", other)  # of a bound variable
+        if isinstance(symbolic, (int, Size)):
+            return symbolic
         raise DTypeError(
             f"{what} needs a tensor or a number, got {type(other).__name__} {other!r:.60}"
         )
@@ -181,6 +188,8 @@ class Core:
         b = self._operand(other, what)
         if not isinstance(b, Node):
             dtype = meet_scalar(a.dtype, b)
+            if isinstance(b, Size):
+                return self._pair_with_size(a.cast(dtype), b)
             return (a if dtype is a.dtype else a.cast(dtype)), const(b, dtype)
         if a.dtype is not b.dtype:
             dtype = meet(a, b)
@@ -188,6 +197,11 @@ class Core:
         if a.shape != b.shape:
             return spread(a, b, what)
         return a, b
+
+    @staticmethod
+    def _pair_with_size(a: Node, n: Size) -> tuple[Node, Node]:
+        """Return a node, and a size as one of the same dtype and shape."""
+        return a, tensor.broadcast_to(n.index_node().cast(a.dtype), a.shape)
 
     def _binary(self, op: Op, other: Any) -> Self:
         return self._new(elementwise(op, self._pair(other, op.name)))

@@ -8,7 +8,7 @@ from inkle.errors import DTypeError
 from inkle.ir import forms, ops, tensor
 from inkle.ir.dtype import Kind, bool_, int16, int32, int64, uint8
 from inkle.ir.elementwise import Scalar
-from inkle.ir.node import Node, const, elementwise
+from inkle.ir.node import Node, elementwise
 from inkle.ir.op import Op
 from inkle.tensor.arguments import Flag, broadcast_shape
 from inkle.tensor.arithmetic import Arithmetic
@@ -174,7 +174,7 @@ class Comparison(Arithmetic):
             return a, b
         first, second = self._operand(x, "where"), self._operand(y, "where")
         a, b = (
-            each if isinstance(each, Node) else const(each, as_dtype(type(each)))
+            each if isinstance(each, Node) else tensor.full(each, as_dtype(type(each)), ())
             for each in (first, second)
         )
         dtype = meet(a, b)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import sys
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 MISSING = object()  # stands for a name without a value
@@ -129,3 +129,21 @@ def slot_names(kind: type) -> tuple[str, ...]:
 def _read_own(value: Any) -> Sequence[Any]:
     own = getattr(value, "__dict__", {})
     return [*own, *own.values()]
+
+
+def attributes_of(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the attributes of an object, with their names."""
+    yield from getattr(value, "__dict__", {}).items()
+    for name in slot_names(type(value)):
+        if hasattr(value, name):
+            yield name, getattr(value, name)
+
+
+def is_python(kind: type) -> bool:
+    """Whether instances hold nothing but attributes: no class adds a field that only C sees."""
+    return all(
+        "__dict__" in vars(cls)
+        or "__slots__" in vars(cls)
+        or (cls.__base__ is not None and cls.__basicsize__ == cls.__base__.__basicsize__)
+        for cls in kind.__mro__[:-1]
+    )

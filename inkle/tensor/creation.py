@@ -13,6 +13,7 @@ from inkle.ir import tensor
 from inkle.ir.dtype import BY_NAME, DType, bfloat16, bool_, float32, int64
 from inkle.ir.elementwise import Scalar
 from inkle.ir.node import Node, const
+from inkle.ir.size import Size, count, least, most
 from inkle.tensor import leaves
 from inkle.tensor.arguments import as_int, as_number, check_shape
 from inkle.tensor.base import Core
@@ -113,7 +114,8 @@ class Creation(Convolution):
             >>> Tensor.full((2,), 7).tolist()
             [7, 7]
         """
-        if not isinstance(fill_value, (bool, int, float)):
+        fill_value = getattr(fill_value, "now", fill_value)  # of a bound variable
+        if not isinstance(fill_value, (bool, int, float, Size)):
             raise DTypeError(f"full needs a number, got {fill_value!r:.60}")
         result = as_dtype(type(fill_value)) if dtype is None else as_dtype(dtype)
         node = tensor.full(_fitting(fill_value, result), result, check_shape((shape,), "full"))
@@ -194,6 +196,8 @@ class Creation(Convolution):
         """
         first, last = (0, start) if stop is None else (start, stop)
         first, last, step = [as_number(x, "argument of arange") for x in (first, last, step)]
+        if any(isinstance(x, Size) for x in (first, last, step)):
+            return cls._symbolic_arange(first, last, step, dtype, device)
         if step == 0 or any(x != x or abs(x) == float("inf") for x in (first, last, step)):
             raise ShapeError(f"arange needs finite bounds and a step other than 0, got {step}")
         whole = all(isinstance(x, int) for x in (first, last, step))
@@ -209,6 +213,21 @@ class Creation(Convolution):
         else:
             node = (tensor.arange(length).cast(BY_NAME["float64"]) * step + first).cast(result)
         return cls._created(node, device)
+
+    @classmethod
+    def _symbolic_arange(
+        cls, first: Scalar, last: Scalar, step: Scalar, dtype: DTypeLike | None, device: str | None
+    ) -> Self:
+        """Return `arange` between sizes that are known at launch only."""
+        given: tuple[Any, ...] = (first, last, step)
+        sizes = [as_int(x, "argument of an arange of symbolic size") for x in given]
+        if isinstance(step, Size) or sizes[2] <= 0:
+            raise ShapeError(f"arange of symbolic size needs a step above 0, got {step}")
+        result = int64 if dtype is None else as_dtype(dtype)
+        if not result.is_float:
+            check_fits((least(sizes[0]), max(most(n) for n in sizes)), result, "arange")
+        node = tensor.arange(count(*sizes), int64) * sizes[2] + sizes[0]
+        return cls._created(node.cast(result), device)
 
     @classmethod
     def linspace(

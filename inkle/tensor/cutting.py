@@ -10,6 +10,7 @@ from inkle.ir import forms, tensor
 from inkle.ir.dtype import bool_
 from inkle.ir.elementwise import Scalar
 from inkle.ir.node import Node, const
+from inkle.ir.size import most
 from inkle.tensor.arguments import (
     as_int,
     as_ints,
@@ -220,12 +221,13 @@ def pad_widths(padding: Widths, ndim: int) -> list[tuple[int, int]]:
 def pad_node(x: Node, widths: Sequence[tuple[int, int]], value: Scalar) -> Node:
     """Return `x` with `value` around it; negative widths cut."""
     cut = [
-        (max(-low, 0), n - max(-high, 0), 1) for (low, high), n in zip(widths, x.shape, strict=True)
+        (_positive(-low), n - _positive(-high), 1)
+        for (low, high), n in zip(widths, x.shape, strict=True)
     ]
     if any(start > stop or stop < 0 for start, stop, _ in cut):
         raise ShapeError(f"pad: cutting {list(widths)} leaves less than nothing of {x.shape}")
     x = tensor.slice_(x, cut)
-    spec = [(max(low, 0), max(high, 0), 0) for low, high in widths]
+    spec = [(_positive(low), _positive(high), 0) for low, high in widths]
     padded = tensor.pad(x, spec)
     if padded is x or (value == 0 and str(value)[0] != "-"):
         return padded
@@ -233,13 +235,20 @@ def pad_node(x: Node, widths: Sequence[tuple[int, int]], value: Scalar) -> Node:
     return inside.where(padded, const(value, x.dtype))
 
 
+def _positive(width: int) -> int:
+    """Return a width that is not below 0; bounds of a size decide if they can."""
+    return 0 if most(width) <= 0 else max(width, 0)
+
+
 def pad_by_copy(x: Node, widths: Sequence[tuple[int, int]], mode: str) -> Node:
     """Return `x` continued at its edges by its own elements."""
     for axis, (low, high) in enumerate(widths):
         n = x.shape[axis]
-        most = {"reflect": n - 1, "circular": n, "replicate": max(low, high) if n else 0}[mode]
-        if min(low, high) < 0 or max(low, high) > most:
-            raise ShapeError(f"pad {mode}: widths {low}, {high} of axis {axis} must be 0 to {most}")
+        limit = {"reflect": n - 1, "circular": n, "replicate": max(low, high) if n else 0}[mode]
+        if min(low, high) < 0 or max(low, high) > limit:
+            raise ShapeError(
+                f"pad {mode}: widths {low}, {high} of axis {axis} must be 0 to {limit}"
+            )
         x = tensor.cat(
             [_border(x, axis, low, mode, "low"), x, _border(x, axis, high, mode, "high")], axis
         )

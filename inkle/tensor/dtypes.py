@@ -29,6 +29,7 @@ from inkle.ir.dtype import (
     uint32,
     uint64,
 )
+from inkle.ir.size import Size
 
 DTypeLike = DType | str | type | np.dtype[Any]
 
@@ -62,6 +63,8 @@ def as_dtype(dtype: DTypeLike) -> DType:
             raise DTypeError(f"{dtype} is no element type of tensors")
         return dtype
     name: object = dtype
+    if dtype is Size:
+        return int64
     if isinstance(dtype, type) and dtype.__name__ in _PYTHON:
         return _PYTHON[dtype.__name__]
     if name is not None and not isinstance(name, str):  # NumPy takes None for float64

@@ -28,6 +28,7 @@ from inkle.tensor.leaves import CUT, History
 from inkle.tensor.random import next_key
 from inkle.tensor.structure import rebuild, structure
 from inkle.tensor.tensor import Tensor
+from inkle.tensor.variable import Condition, Sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,14 @@ class Call:
 
     Attributes:
         questions: what it asks the world outside, which the signature does not say.
+        sizes: values of variables.
     """
 
     signature: tuple[object, ...]
     tensors: list[Core]
     n_arguments: int
     questions: frozenset[str]
+    sizes: Sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,7 @@ class Entry:
 
     def __init__(self, call: Call, trace: Traced, escaped: Sequence[Storage]) -> None:
         self.signature = call.signature
+        self._conditions = call.sizes.conditions
         self.arguments = trace.arguments
         self.n_arguments = call.n_arguments
         self.is_training = trace.is_training
@@ -128,6 +132,7 @@ class Entry:
             storages_of(inputs),
             [*nodes, *(each.outside for each in escaped)],
             closed_over=range(call.n_arguments, len(call.tensors)),
+            limits=call.sizes.limits(),
         )
 
     @property
@@ -148,10 +153,21 @@ class Entry:
         """Whether the capture is what the function would do in this call."""
         if call.signature != self.signature:
             return False
+        if self._conditions and self._failed(call) is not None:
+            return False
         if not self.found and not self.program.pinned:
             return True
         inputs = self._inputs(call.tensors)
         return inputs is not None and self._captured.holds(storages_of(inputs))
+
+    def failed(self, call: Call) -> str:
+        """Return which condition on sizes a call of this signature fails; "" if none."""
+        failed = self._failed(call) if call.signature == self.signature else None
+        return "" if failed is None else str(failed)
+
+    def _failed(self, call: Call) -> Condition | None:
+        values = call.sizes.values
+        return next((each for each in self._conditions if not each.holds(values)), None)
 
     def _inputs(self, tensors: Sequence[Core]) -> list[Core] | None:
         """Return `tensors` and the gradients that the function reads; None if these do not fit."""
@@ -188,9 +204,10 @@ class Entry:
             inputs = (self._inputs(call.tensors) or []) if self.found else call.tensors
             settle([inputs[number] for number in self._captured.reads])
             if not self.left and not self._escaped:
-                found = self._captured.run(storages_of(inputs), next_key)
+                sizes = call.sizes.values
+                found = self._captured.run(storages_of(inputs), next_key, sizes=sizes)
                 pairs = zip(found, self.outputs, strict=True)
-                return rebuild(self.result, [output(x, k, flows=f) for x, (k, f) in pairs])
+                return rebuild(self.result, [output(x, k, flows=f) for x, (k, f) in pairs], sizes)
             return self._run_with_state(call, inputs)
 
     def _run_with_state(self, call: Call, inputs: Sequence[Core]) -> Any:
@@ -198,7 +215,8 @@ class Entry:
         owners = [_pick(place, call.tensors) for place, _ in self.left]
         former = self._former_grads(owners)
         storages = {i: grad._storage for i, grad in former.items()}
-        leaves = iter(self._captured.run(storages_of(inputs), next_key, storages))
+        sizes = call.sizes.values
+        leaves = iter(self._captured.run(storages_of(inputs), next_key, storages, sizes))
         outputs = [output(next(leaves), kind, flows=flows) for kind, flows in self.outputs]
         grads: list[Core | None] = []
         number = len(outputs)
@@ -216,7 +234,7 @@ class Entry:
         deque(starmap(setattr, alive), maxlen=0)
         for each in self._escaped:
             each.outside = next(leaves)
-        return rebuild(self.result, outputs)
+        return rebuild(self.result, outputs, sizes)
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from typing import Any
 from inkle.tensor.base import Core
 from inkle.tensor.guards import Describer, describe_tensor, flow
 from inkle.tensor.tensor import Tensor
+from inkle.tensor.variable import Bound, Sizes
 
 
 class Environment:
@@ -25,6 +26,7 @@ class Environment:
         description: of the function.
         numbers: of what it was read from, by identity.
         questions: what the function asks the world outside.
+        bound: the bound variables that it refers to.
 
     Args:
         function: with all that it refers to.
@@ -42,6 +44,7 @@ class Environment:
             self.description = describer.named([(name, function)])[0]
         self.numbers: Mapping[int, int] = describer.numbers
         self.questions = frozenset(describer.questions)
+        self.bound = describer.bound
         self._tensors = [weakref.ref(each) for each in describer.tensors]
         self._flows = [flow(each) for each in describer.tensors]
         self._watch = describer.watch(function)
@@ -64,12 +67,15 @@ class Environment:
         )
 
 
-def describe_plain(values: Iterable[Any], outer: Mapping[int, int]) -> list[object] | None:
+def describe_plain(
+    values: Iterable[Any], outer: Mapping[int, int], sizes: Sizes
+) -> list[object] | None:
     """Describe tensors and numbers as `Describer` does, quicker; None if there is anything else.
 
     Args:
         values: arguments of a captured function.
         outer: identities of what it closes over, which `Describer` must be told of.
+        sizes: of the call; those of bound variables are added.
     """
     found: list[object] = []
     seen = set()
@@ -79,7 +85,10 @@ def describe_plain(values: Iterable[Any], outer: Mapping[int, int]) -> list[obje
             if id(each) in outer or id(each) in seen:
                 return None
             seen.add(id(each))
-            found.append((*describe_tensor(each), ()))
+            found.append((*describe_tensor(each, sizes.shapes), ()))
+        elif kind is Bound:
+            sizes.take_bound((each,))
+            found.append(("size", each.variable))
         elif kind in (int, bool, str, type(None)):
             found.append((kind, each))
         elif kind is float:

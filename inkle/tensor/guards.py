@@ -25,7 +25,8 @@ import sysconfig
 import threading
 import types
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -33,15 +34,17 @@ import numpy as np
 from inkle.errors import GradientError, TraceError
 from inkle.ir import forms
 from inkle.ir.dtype import DType
-from inkle.ir.node import Node
+from inkle.ir.node import Node, Shape
 from inkle.tensor.base import Core
 from inkle.tensor.code import names_of_function, questions
 from inkle.tensor.contents import (
     MISSING,
     Reader,
+    attributes_of,
     cell_content,
     class_reader,
     function_reader,
+    is_python,
     module_reader,
     object_reader,
     read_elements,
@@ -49,10 +52,10 @@ from inkle.tensor.contents import (
     read_method,
     read_partial,
     read_slice,
-    slot_names,
     unwrap,
 )
 from inkle.tensor.leaves import functional, leaves_below
+from inkle.tensor.variable import Bound, Variable
 from inkle.tensor.watch import Visit, Watch
 
 MAX_OBJECTS = 20_000  # objects walked before a guard is refused: it would cost more than it saves
@@ -118,6 +121,7 @@ class Describer:
 
     Attributes:
         tensors: every tensor found, in order.
+        bound: the bound variables found.
         numbers: of compound things and tensors, by identity, in the order of the walk.
         questions: what user code asks the world outside, such as the time; nothing describes that.
 
@@ -126,10 +130,19 @@ class Describer:
             added; if there are new ones, the description may lack something: describe again.
         home: top-level package of the captured function: no library, wherever it is installed.
         outer: numbers of what another walk has described already, by identity.
+        shapes: of tensors that have symbolic sizes, by identity.
     """
 
-    def __init__(self, names: set[str], home: str = "", outer: Mapping[int, int] = NOTHING) -> None:
+    def __init__(
+        self,
+        names: set[str],
+        home: str = "",
+        outer: Mapping[int, int] = NOTHING,
+        shapes: Mapping[int, Shape] = MappingProxyType({}),
+    ) -> None:
         self.tensors: list[Core] = []
+        self.bound: list[Bound] = []
+        self._shapes = shapes
         self.questions: set[str] = set()
         self._visits: dict[int, Visit] = {}
         self._asked: list[object] = []
@@ -220,7 +233,7 @@ class Describer:
         own = self.named(getattr(value, "__dict__", {}).items())
         if not self._is_library(type(value).__module__):
             own = (("class", self.describe(type(value))), *own)
-        return *describe_tensor(value), own
+        return *describe_tensor(value, self._shapes), own
 
     # --- containers -------------------------------------------------------------------------------
 
@@ -309,8 +322,8 @@ class Describer:
         wrapped = getattr(value, "__wrapped__", None)
         if callable(wrapped):  # a captured function, or one with an lru_cache
             return Same(kind), self.describe(wrapped)
-        attributes = list(_attributes(value))
-        if not attributes and not _is_python(kind):
+        attributes = list(attributes_of(value))
+        if not attributes and not is_python(kind):
             if hasattr(kind, "__next__"):
                 raise GuardError(
                     f"a {kind.__name__}: an iterator, whose position would be frozen; take its "
@@ -328,10 +341,11 @@ class Describer:
         )
 
 
-def describe_tensor(value: Core) -> tuple[object, ...]:
-    """Describe a tensor without attributes of its own: all but its value."""
+def describe_tensor(value: Core, shapes: Mapping[int, Shape]) -> tuple[object, ...]:
+    """Describe a tensor without attributes of its own: all but its value, and symbolic sizes."""
     storage = value._storage
-    return "tensor", storage.outside.shape, storage.outside.dtype.name, storage.device, flow(value)
+    shape = shapes.get(id(value), storage.outside.shape) if shapes else storage.outside.shape
+    return "tensor", shape, storage.outside.dtype.name, storage.device, flow(value)
 
 
 def flow(value: Core) -> str:
@@ -360,23 +374,6 @@ def _is_installed(module: str) -> bool:
     return os.path.abspath(file).startswith(_LIBRARIES)
 
 
-def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
-    yield from getattr(value, "__dict__", {}).items()
-    for name in slot_names(type(value)):
-        if hasattr(value, name):
-            yield name, getattr(value, name)
-
-
-def _is_python(kind: type) -> bool:
-    """Whether instances hold nothing but attributes: no class adds a field that only C sees."""
-    return all(
-        "__dict__" in vars(cls)
-        or "__slots__" in vars(cls)
-        or (cls.__base__ is not None and cls.__basicsize__ == cls.__base__.__basicsize__)
-        for cls in kind.__mro__[:-1]
-    )
-
-
 Handler = Callable[[Describer, Any], object]
 
 
@@ -390,6 +387,11 @@ def _value(_: Describer, value: Any) -> object:
 
 def _float(_: Describer, value: float) -> object:
     return type(value), float.hex(value)  # NaN equals itself here, and 0.0 is not -0.0
+
+
+def _bound(describer: Describer, value: Bound) -> object:
+    describer.bound.append(value)
+    return "size", value.variable
 
 
 def _bits(_: Describer, value: Any) -> object:
@@ -432,6 +434,8 @@ _COMPOUND: frozenset[Handler] = frozenset(
 # The first row that fits decides.
 _HANDLERS: tuple[tuple[type | tuple[type, ...], Handler], ...] = (
     (Core, Describer._tensor),
+    (Bound, _bound),
+    (Variable, _value),
     ((enum.Enum, Node, DType, io.IOBase, types.CodeType, types.BuiltinFunctionType), _same),
     (float, _float),
     ((int, str, bytes, complex, type(None), type(...), type(NotImplemented), range), _value),

@@ -20,6 +20,7 @@ from inkle.ir import forms, tensor
 from inkle.ir.dtype import DType
 from inkle.ir.elementwise import Scalar
 from inkle.ir.node import Node, Shape, const
+from inkle.ir.size import Size, count
 from inkle.ir.tensor import Slice
 from inkle.tensor.arguments import as_int, broadcast_shape
 from inkle.tensor.base import FAMILY, Core, meet_scalar
@@ -183,12 +184,12 @@ def parse(index: Any, x: Movement) -> Selection:
         if isinstance(each, slice):
             each_range, backwards = _range(each, n)
             ranges.append(each_range)
-            kept.append(len(range(*each_range)))
+            kept.append(count(*each_range))
             if backwards:
                 flipped.append(axis)
             continue
         chosen = _index_node(each, n, axis, x)
-        if isinstance(chosen, int):
+        if not isinstance(chosen, Node):
             ranges.append((chosen, chosen + 1, 1))
         else:
             ranges.append((0, n, 1))
@@ -221,6 +222,9 @@ def _full_entries(entries: list[Any], shape: Shape) -> list[Any]:
 
 def _range(each: slice, n: int) -> tuple[Slice, bool]:
     """Return a slice of an axis of `n` with a positive step, and whether to reverse it."""
+    ends = [getattr(end, "now", end) for end in (each.start, each.stop, each.step)]
+    if any(isinstance(end, Size) for end in (*ends, n)):
+        return _symbolic_range(ends, n), False
     try:
         start, stop, step = each.indices(n)
     except (TypeError, ValueError) as error:
@@ -234,10 +238,33 @@ def _range(each: slice, n: int) -> tuple[Slice, bool]:
     return (last, start + 1, -step), length > 1
 
 
+def _symbolic_range(ends: Sequence[Any], n: int) -> Slice:
+    """Return a slice some of whose numbers are sizes known at launch only."""
+    first, last = 0 if ends[0] is None else ends[0], n if ends[1] is None else ends[1]
+    step = 1 if ends[2] is None else as_int(ends[2], "step of a slice")
+    if isinstance(step, Size) or step <= 0:
+        raise IndexRangeError(
+            f"a slice with symbolic sizes has a step above 0, got {step}; flip it"
+        )
+    start, stop = _clamped(first, n), _clamped(last, n)
+    length = count(start, stop, step)
+    if not isinstance(length, Size) and not length:
+        return 0, 0, 1
+    return start, start + (length - 1) * step + 1, step
+
+
+def _clamped(end: Any, n: int) -> int:
+    """Return an end of a slice within 0 ... n; negative ones count from the end."""
+    end = as_int(end, "end of a slice")
+    if end < 0:
+        end = end + n
+    return 0 if end < 0 else n if end > n else end
+
+
 def _index_node(each: Any, n: int, axis: int, x: Movement) -> int | Node:
     """Return one entry as a position counted from the front, or as an integer node."""
     if type(each) is int and -n <= each < n:
-        return each % n
+        return each + n if each < 0 else each
     if isinstance(each, (bool, np.bool_)):
         raise DTypeError(f"index of axis {axis} is a bool; {MASK_HELP}")
     if isinstance(each, Core):
@@ -254,7 +281,7 @@ def _index_node(each: Any, n: int, axis: int, x: Movement) -> int | Node:
     position = as_int(each, f"index of axis {axis}")
     if not -n <= position < n:
         raise IndexRangeError(f"index {position} is out of range for axis {axis} with {n} elements")
-    return position % n
+    return position + n if position < 0 else position
 
 
 def _checked(array: np.ndarray[Any, Any], n: int, axis: int) -> np.ndarray[Any, Any]:

@@ -21,7 +21,7 @@ import logging
 import sys
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
@@ -32,6 +32,7 @@ from inkle.engine.pipeline import timed
 from inkle.engine.trace import current_trace, tracing
 from inkle.errors import OptionError, TraceError
 from inkle.ir.node import Node
+from inkle.ir.size import answering
 from inkle.runtime.locks import Locked
 from inkle.tensor.base import Core
 from inkle.tensor.entry import Arguments, Call, Entry, Traced, storages_of
@@ -43,6 +44,7 @@ from inkle.tensor.origin import user_line
 from inkle.tensor.portable import Portable, portable, refuse
 from inkle.tensor.structure import difference, structure
 from inkle.tensor.tensor import Tensor
+from inkle.tensor.variable import Axes, Declared, Pinned, Sizes
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -77,10 +79,12 @@ class _State(Locked):
 
     Attributes:
         limit: most bytes that a run may take; 0: what the settings say.
+        declared: which axes of arguments are variables.
     """
 
-    def __init__(self, limit: int = 0) -> None:
+    def __init__(self, limit: int = 0, declared: Declared | None = None) -> None:
         super().__init__()
+        self.declared = declared
         self.names: set[str] = set()
         self.environment: Environment | None = None
         self.entries: list[Entry] = []
@@ -95,9 +99,15 @@ class _State(Locked):
 class Jit(Generic[P, R]):
     """A captured function; made by `jit`."""
 
-    def __init__(self, function: Callable[P, R], state: _State | None = None) -> None:
+    def __init__(
+        self,
+        function: Callable[P, R],
+        state: _State | None = None,
+        sizes: Mapping[str, Axes] | None = None,
+    ) -> None:
         self._function = function
-        self._state = state or _State()
+        self._sizes = sizes
+        self._state = state or _State(0, Declared(function, sizes) if sizes else None)
         self._home = (getattr(function, "__module__", None) or "").partition(".")[0]
         self._bound: dict[int, tuple[weakref.ref[Any], _State]] = {}
         functools.update_wrapper(self, function)
@@ -115,7 +125,9 @@ class Jit(Generic[P, R]):
                     f"jit of a method needs instances that allow weak references; add "
                     f"'__weakref__' to __slots__ of {type(instance).__name__}"
                 ) from None
-            self._bound[key] = alive, _State(self._state.limit)
+            method = self._function.__get__(instance, owner)
+            declared = Declared(method, self._sizes) if self._sizes else None
+            self._bound[key] = alive, _State(self._state.limit, declared)
         bound: Jit[Any, R] = Jit(self._function.__get__(instance, owner), self._bound[key][1])
         return bound
 
@@ -175,11 +187,11 @@ class Jit(Generic[P, R]):
             return [portable(each, around.tensors()) for each in entries]
 
     def __copy__(self) -> Jit[P, R]:
-        return Jit(self._function, _State(self._state.limit))
+        return _captured(self._function, self._state.limit, self._sizes)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Jit[P, R]:
         """Capture the copied function: a method of a copied object belongs to the copy."""
-        return Jit(copy.deepcopy(self._function, memo), _State(self._state.limit))
+        return _captured(copy.deepcopy(self._function, memo), self._state.limit, self._sizes)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         """Be pickled like the function: by name. Captures stay behind."""
@@ -187,7 +199,9 @@ class Jit(Generic[P, R]):
         found: Any = sys.modules.get(self.__module__)
         for name in path.split("."):
             found = getattr(found, name, None)
-        return path if found is self else (_limited, (self._function, self._state.limit))
+        return (
+            path if found is self else (_captured, (self._function, self._state.limit, self._sizes))
+        )
 
     def _describe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         state = self._state
@@ -197,7 +211,9 @@ class Jit(Generic[P, R]):
             if around is None or not around.holds(self._function, closed_over):
                 around = state.environment = Environment(self._function, state.names, self._home)
                 closed_over = around.tensors()
-            arguments, tensors, questions = self._describe_arguments(args, kwargs, around)
+            sizes = Sizes() if state.declared is None else state.declared.of_call(args, kwargs)
+            arguments, tensors, questions = self._describe_arguments(args, kwargs, around, sizes)
+            others = sizes.take_around(around.bound) if around.bound else ()
             if around.is_complete():  # arguments may bring code that names more
                 break
         signature = (
@@ -209,21 +225,23 @@ class Jit(Generic[P, R]):
             ("INKLE_MEMORY_LIMIT", self._state.limit or config.get("INKLE_MEMORY_LIMIT")),
             ("INKLE_TARGET", config.get("INKLE_TARGET")),
             ("INKLE_THREADS", config.get("INKLE_THREADS")),
+            *others,
         )
-        return Call(signature, [*tensors, *closed_over], len(tensors), questions)
+        return Call(signature, [*tensors, *closed_over], len(tensors), questions, sizes)
 
     def _describe_arguments(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], around: Environment
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], around: Environment, sizes: Sizes
     ) -> tuple[Iterable[object], list[Core], frozenset[str]]:
         values = (*args, *kwargs.values())
         names = (*NAMES[: len(args)], *kwargs)
-        plain = describe_plain(values, around.numbers)
+        plain = describe_plain(values, around.numbers, sizes)
         if plain is not None and len(names) == len(plain):
             tensors = [each for each in values if isinstance(each, Core)]
             return zip(names, plain, strict=True), tensors, around.questions
         names = (*(f"argument {i}" for i in range(len(args))), *kwargs)
-        describer = Describer(self._state.names, self._home, around.numbers)
+        describer = Describer(self._state.names, self._home, around.numbers, sizes.shapes)
         described = describer.named(zip(names, values, strict=True))
+        sizes.take_bound(describer.bound)
         return described, describer.tensors, around.questions | describer.questions
 
     def _find(self, call: Call) -> Entry | None:
@@ -242,7 +260,7 @@ class Jit(Generic[P, R]):
         state = self._state
         reason = self._reason(call)
         hidden = hidden_state()
-        traced = timed("trace", lambda: self._trace(call, args, kwargs))
+        traced = timed("trace", lambda: self._trace_for_sizes(call, args, kwargs))
         if traced.recorder.escaped():
             gc.collect()  # perhaps they are in cycles to which nobody refers
         escaped = traced.recorder.escaped()
@@ -275,8 +293,19 @@ class Jit(Generic[P, R]):
         if last is None:
             return "first call"
         if last == call.signature:
-            return "gradients, or values that it has looked at, are others"
+            asked = [each.failed(call) for each in reversed(self._state.entries)]
+            return next(
+                filter(None, asked), "gradients, or values that it has looked at, are others"
+            )
         return difference(last, call.signature)
+
+    def _trace_for_sizes(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Traced:
+        """Trace; anew with a number in place of a variable whose value the function needs."""
+        while True:
+            try:
+                return self._trace(call, args, kwargs)
+            except Pinned as pinned:
+                call.sizes.pin(pinned.name)
 
     def _trace(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Traced:
         borders = {
@@ -285,8 +314,15 @@ class Jit(Generic[P, R]):
             for each in (tensor, tensor._grad)
             if each is not None and flow(each) == "derived"
         }
-        recorder = Recorder(storages_of(call.tensors[: call.n_arguments]), borders, user_line)
-        with tracing(recorder):
+        sizes = call.sizes
+        shapes = {
+            each._storage: sizes.shapes[id(each)]
+            for each in call.tensors
+            if id(each) in sizes.shapes
+        }
+        inputs = storages_of(call.tensors[: call.n_arguments])
+        recorder = Recorder(inputs, borders, user_line, shapes)
+        with tracing(recorder), answering(sizes):
             returned: list[Tensor] = []
             result = structure(self._function(*args, **kwargs), returned)
             nodes = [each.node for each in returned]
@@ -304,23 +340,40 @@ class Jit(Generic[P, R]):
             for each, node in zip(returned, nodes, strict=True)
         ]
         arguments = Arguments.of(call, args, kwargs)
+        if sizes.values:
+            arguments = "its sizes are symbolic"
         return Traced(recorder, result, nodes, outputs, found, left, arguments, modes.training)
 
 
-def _limited(function: Callable[P, R], limit_bytes: int) -> Jit[P, R]:
-    """Return a captured function with a memory limit."""
-    return Jit(function, _State(limit_bytes))
+def _captured(
+    function: Callable[P, R], limit_bytes: int, sizes: Mapping[str, Axes] | None
+) -> Jit[P, R]:
+    """Return a captured function with a memory limit and symbolic sizes."""
+    declared = Declared(function, sizes) if sizes else None
+    return Jit(function, _State(limit_bytes, declared), sizes)
 
 
 @overload
-def jit(function: Callable[P, R], *, memory_limit: int | str | None = None) -> Jit[P, R]: ...
+def jit(
+    function: Callable[P, R],
+    *,
+    memory_limit: int | str | None = None,
+    sizes: Mapping[str, Axes] | None = None,
+) -> Jit[P, R]: ...
 
 
 @overload
-def jit(*, memory_limit: int | str | None = None) -> Callable[[Callable[P, R]], Jit[P, R]]: ...
+def jit(
+    *, memory_limit: int | str | None = None, sizes: Mapping[str, Axes] | None = None
+) -> Callable[[Callable[P, R]], Jit[P, R]]: ...
 
 
-def jit(function: Any = None, *, memory_limit: int | str | None = None) -> Any:
+def jit(
+    function: Any = None,
+    *,
+    memory_limit: int | str | None = None,
+    sizes: Mapping[str, Axes] | None = None,
+) -> Any:
     """Capture a function of tensors and run it by one native call.
 
     Args:
@@ -328,6 +381,9 @@ def jit(function: Any = None, *, memory_limit: int | str | None = None) -> Any:
         memory_limit: most memory that a call may take besides what exists before it, in bytes or as
             "2GB": values that are kept for long are computed again instead, bit for bit the same.
             Default: the setting INKLE_MEMORY_LIMIT; 0 there means no limit.
+        sizes: axes of arguments whose size is a variable, {name: {axis: Variable}}. The function is
+            traced and compiled once for all sizes within bounds. Where an argument is a list, tuple
+            or dict, this holds for all tensors in it.
 
     Returns:
         A callable with the same arguments. Outputs are fresh; assignments to tensors that existed
@@ -349,15 +405,16 @@ def jit(function: Any = None, *, memory_limit: int | str | None = None) -> Any:
     """
     limit = 0 if memory_limit is None else _bytes_of(memory_limit)
     if function is None:
-        return functools.partial(jit, memory_limit=memory_limit)
+        return functools.partial(jit, memory_limit=memory_limit, sizes=sizes)
     if isinstance(function, (classmethod, staticmethod, property)):
         kind = type(function).__name__
         raise TraceError(f"jit captures functions, got a {kind}; write @{kind} above @jit")
     if not callable(function):
         raise TraceError(f"jit captures functions, got {function!r:.60}")
     if isinstance(function, Jit):
-        return function if limit == 0 else _limited(function._function, limit)
-    return _limited(function, limit)
+        is_plain = limit == 0 and sizes is None
+        return function if is_plain else _captured(function._function, limit, sizes)
+    return _captured(function, limit, sizes)
 
 
 def _bytes_of(memory_limit: object) -> int:

@@ -16,6 +16,7 @@ from inkle.ir.bounds import bounds
 from inkle.ir.dtype import DType, bool_
 from inkle.ir.node import Node, Shape
 from inkle.ir.op import Op
+from inkle.ir.size import most
 from inkle.rules.broadcast import constant_below
 from inkle.tensor.arguments import broadcast_shape, check_axis
 from inkle.tensor.base import meet
@@ -335,9 +336,9 @@ def _is_exact(x: Node, dtype: DType) -> bool:
     low, high = bounds(x)
     if low is None or high is None or dtype is bool_:
         return False
-    most = 1 << (dtype.mantissa + 1)
-    least, most = (-most, most) if dtype.is_float else dtype.limits()
-    return least <= low and high <= most
+    exact = 1 << (dtype.mantissa + 1)
+    first, last = (-exact, exact) if dtype.is_float else dtype.limits()
+    return first <= low and high <= last
 
 
 def _without_ones(shape: Shape) -> list[int]:
@@ -347,7 +348,7 @@ def _without_ones(shape: Shape) -> list[int]:
 def _by_windows(x: Node, op: Op) -> Node:
     """Return the running combination along the last axis: one window per element."""
     axis, n = len(x.shape) - 1, x.shape[-1]
-    if n <= 1:
+    if most(n) <= 1:
         return x
     spec = [(0, 0, 0)] * axis + [(n - 1, 0, 0)]
     parts = windows(tensor.pad(x, spec), axis, n, 1, 1)  # parts[i, j] = x[i + j - (n - 1)]

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from inkle.errors import ShapeError
 from inkle.ir import forms, tensor
+from inkle.ir.size import is_exactly
 from inkle.tensor.activations import Activations
 from inkle.tensor.arguments import (
     Axes,
@@ -96,7 +97,7 @@ class Movement(Activations):
         """Return a view without axes of length 1: all of them, or those of `dim` that are."""
         shape = self.shape
         axes = check_axes(dim, len(shape), "squeeze")
-        kept = tuple([n for i, n in enumerate(shape) if n != 1 or i not in axes])
+        kept = tuple([n for i, n in enumerate(shape) if i not in axes or not is_exactly(n, 1)])
         return self._moved((forms.RESHAPE, kept))
 
     def unsqueeze(self, dim: int) -> Self:

@@ -9,6 +9,7 @@ from inkle.ir import ops, tensor
 from inkle.ir.dtype import DType, Kind, bool_, float32, int64, uint8
 from inkle.ir.node import Node, Shape
 from inkle.ir.op import Op
+from inkle.ir.size import is_exactly
 from inkle.tensor.arguments import Axes, Flag, check_axes, check_axis
 from inkle.tensor.dtypes import DTypeLike, as_dtype
 from inkle.tensor.indexing import Indexing
@@ -269,7 +270,7 @@ def _sum_dtype(dtype: DType, wanted: DTypeLike | None, what: str) -> DType:
 
 def _check_not_empty(shape: Shape, axes: tuple[int, ...], what: str) -> None:
     for axis in axes:
-        if shape[axis] == 0:
+        if is_exactly(shape[axis], 0):
             raise ShapeError(f"{what} of {shape}: axis {axis} is empty, so there is no {what}")
 
 

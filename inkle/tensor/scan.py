@@ -16,6 +16,7 @@ from inkle.engine.step import StepTrace
 from inkle.engine.trace import current_trace, tracing
 from inkle.errors import DTypeError, ShapeError
 from inkle.ir import tensor
+from inkle.ir.size import is_symbolic
 from inkle.tensor.arguments import as_int
 from inkle.tensor.base import Core
 from inkle.tensor.origin import user_line
@@ -60,6 +61,7 @@ def scan(
     """
     rows_tree, rows = flatten(xs, lambda each: _tensor(each, "xs"))
     carry_tree, start = flatten(carry, lambda each: _tensor(each, "the carry"))
+    _know_sizes([*rows, *start])
     steps = _length(rows, length)
     old = [_stand_in(each, each.shape) for each in start]
     row = [_stand_in(each, each.shape[1:]) for each in rows]
@@ -103,6 +105,14 @@ def fold(
     """
     last, _ = scan(lambda c, x: (step(c, x), None), carry, xs, length=length, reverse=reverse)
     return last
+
+
+def _know_sizes(tensors: list[Tensor]) -> None:
+    """Let the values of symbolic sizes be conditions of the capture: loops are made of numbers."""
+    for each in tensors:
+        for n in each.shape:
+            if is_symbolic(n):
+                int(n)
 
 
 def _is_pair(found: object) -> bool:

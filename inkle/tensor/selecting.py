@@ -55,7 +55,7 @@ class Selecting(Gradients):
     def _place_map(self, x: Node, dim: int, places: Node, what: str) -> tuple[int, Node]:
         axis = check_axis(dim, len(x.shape), what)
         fits = len(places.shape) == len(x.shape) and all(
-            m <= n or i == axis for i, (m, n) in enumerate(zip(places.shape, x.shape, strict=True))
+            i == axis or m <= n for i, (m, n) in enumerate(zip(places.shape, x.shape, strict=True))
         )
         if not fits:
             raise ShapeError(

@@ -18,7 +18,7 @@ _UNSIGNED = {8: uint8, 16: uint16, 32: uint32, 64: uint64}
 
 def argsort_node(x: Node, *, descending: bool) -> Node:
     """Return int64 places that sort the last axis of `x` stably; NaN counts as the largest."""
-    n = x.shape[-1]
+    n = int(x.shape[-1])  # which elements are compared depends on it
     rows = 1
     for size in x.shape[:-1]:
         rows *= size

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from inkle.errors import TraceError
+from inkle.ir.size import Size
 from inkle.tensor.base import Core
+
+NO_SIZES: Mapping[str, int] = MappingProxyType({})
 
 
 class Slot:
@@ -33,7 +37,8 @@ def structure(value: Any, tensors: list[Any]) -> Any:
                 return Slot(number)
         tensors.append(value)
         return Slot(len(tensors) - 1)
-    if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
+    value = getattr(value, "now", value)  # of a bound variable
+    if value is None or isinstance(value, (bool, int, float, complex, str, bytes, Size)):
         return value
     if not _is_container(value):
         raise TraceError(
@@ -43,11 +48,15 @@ def structure(value: Any, tensors: list[Any]) -> Any:
     return _map(value, lambda each: structure(each, tensors))
 
 
-def rebuild(value: Any, tensors: Sequence[Any]) -> Any:
-    """Return what `structure` took apart, with other tensors."""
+def rebuild(value: Any, tensors: Sequence[Any], sizes: Mapping[str, int] = NO_SIZES) -> Any:
+    """Return what `structure` took apart, with other tensors, and sizes as numbers."""
     if isinstance(value, Slot):
         return tensors[value.number]
-    return _map(value, lambda each: rebuild(each, tensors)) if _is_container(value) else value
+    if isinstance(value, Size):
+        return value.at(sizes)
+    if _is_container(value):
+        return _map(value, lambda each: rebuild(each, tensors, sizes))
+    return value
 
 
 def _is_container(value: Any) -> bool:

@@ -19,6 +19,7 @@ from inkle.errors import MutationError, TraceError
 from inkle.ir import forms, tensor
 from inkle.ir.node import Node, Shape
 from inkle.ir.op import Op
+from inkle.ir.size import count, most
 from inkle.ir.tensor import Slice
 
 Step = tuple[Op, object]  # a movement operation and its `arg`
@@ -150,26 +151,26 @@ def _undo(
 
 
 def _lengths(region: Region) -> Shape:
-    return tuple([len(range(*each)) for each in region])
+    return tuple([count(*each) for each in region])
 
 
 def _exact(start: int, length: int, step: int) -> Slice:
     """Return the range with `length` elements in the one spelling of `tensor.slice_`."""
-    if not length:
+    if not most(length):
         return (0, 0, 1)
-    return (start, start + (length - 1) * step + 1, step if length > 1 else 1)
+    return (start, start + (length - 1) * step + 1, step if most(length) > 1 else 1)
 
 
 def _mirror(each: Slice, n: int) -> Slice:
     """Return the range that covers, counted from the other end of an axis of n, the same places."""
     start, _, step = each
-    length = len(range(*each))
+    length = count(*each)
     return _exact(n - 1 - (start + (length - 1) * step), length, step)
 
 
 def _compose(outer: Slice, inner: Slice) -> Slice:
     """Return the range of an axis that `inner` takes of what `outer` takes of it."""
-    length = len(range(*inner))
+    length = count(*inner)
     return _exact(outer[0] + inner[0] * outer[2], length, outer[2] * inner[2])
 
 

@@ -20,9 +20,9 @@ def steps(monkeypatch):
     seen = []
     run = profile.run
 
-    def watch(executable, inputs):
+    def watch(executable, inputs, *sizes):
         seen.extend(executable.steps)
-        return run(executable, inputs)
+        return run(executable, inputs, *sizes)
 
     monkeypatch.setattr(profile, "run", watch)
     return seen
@@ -41,9 +41,9 @@ def plans(monkeypatch):
     seen = []
     run = profile.run
 
-    def watch(executable, inputs):
+    def watch(executable, inputs, *sizes):
         seen.append(executable.plan)
-        return run(executable, inputs)
+        return run(executable, inputs, *sizes)
 
     monkeypatch.setattr(profile, "run", watch)
     return seen

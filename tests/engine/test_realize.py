@@ -29,9 +29,9 @@ def launches(monkeypatch):
     seen: list[int] = []
     run = profile.run
 
-    def watch(executable, inputs):
+    def watch(executable, inputs, *sizes):
         seen.append(len(executable.steps))
-        return run(executable, inputs)
+        return run(executable, inputs, *sizes)
 
     monkeypatch.setattr(profile, "run", watch)
     return seen

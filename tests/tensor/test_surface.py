@@ -12,6 +12,7 @@ import pytest
 import inkle.tensor
 from inkle.ir import ops
 from inkle.tensor import Tensor, grad, training, value_and_grad
+from inkle.tensor.jit import jit
 
 # Operations whose method has another name than their row; fma is left to the compiler.
 NAMES = {
@@ -33,7 +34,7 @@ def test_every_operation_of_the_table_has_a_method():
 def test_examples_of_docstrings(name):
     module = importlib.import_module(f"inkle.tensor.{name}")
     names = {"Tensor": Tensor, "grad": grad, "value_and_grad": value_and_grad, "np": np,
-             "training": training}  # fmt: skip
+             "training": training, "jit": jit}  # fmt: skip
 
     failed, _ = doctest.testmod(module, extraglobs=names)
 
