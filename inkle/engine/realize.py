@@ -54,8 +54,7 @@ def canonicalize(outputs: Sequence[Node]) -> tuple[tuple[Node, ...], list[Node]]
         node, expanded = stack.pop()
         if node in done:
             continue
-        # A literal stays one, even where its value happens to be in memory: it broadcasts.
-        leaf = storage.realized(node) if not expanded and node.op is not forms.CONST else None
+        leaf = _held(node) if not expanded else None
         if leaf is not None and leaf not in slots:
             slots[leaf] = tensor.param(len(leaves), leaf.dtype, leaf.shape)
             leaves.append(leaf)
@@ -122,8 +121,7 @@ def outline(
             stack.pop()
             continue
         op = node.op
-        # A literal stays one, even where its value happens to be in memory: it broadcasts.
-        leaf = node if op is forms.BUFFER else None if op is forms.CONST else node.memory
+        leaf = node if op is forms.BUFFER else None if node.memory is None else _held(node)
         if leaf is not None:
             if leaf not in numbers:
                 numbers[leaf] = len(key)
@@ -152,7 +150,21 @@ def outline(
 
 def _hides(node: Node) -> bool:
     """Whether the expression of `node` is not looked at for its value: that is in memory."""
-    return node.memory is not None and node.op is not forms.BUFFER and node.op is not forms.CONST
+    return node.op is not forms.BUFFER and _held(node) is not None
+
+
+def _held(node: Node) -> Node | None:
+    """Return the leaf that holds the value of a node, if it is in memory.
+
+    A literal stays one, whatever its shape, even where somebody has computed it: it broadcasts, and
+    says more than memory does.
+    """
+    leaf = storage.realized(node)
+    if leaf is None or leaf is node:
+        return leaf
+    while node.op in forms.MOVEMENT:
+        node = node.src[0]
+    return None if node.op is forms.CONST else leaf
 
 
 @dataclass(frozen=True, slots=True)

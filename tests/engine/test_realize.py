@@ -445,3 +445,18 @@ def test_the_collector_is_as_before_after_compiling(is_on, monkeypatch):
 
     assert during == [False]
     assert after == is_on
+
+
+def test_a_literal_that_has_been_computed_is_a_literal_still():
+    ones = Tensor.ones(3)
+    kept = ones.node
+    ones.realize()
+    again = Tensor.ones(3)
+    assert again.node is kept
+
+    outputs, leaves = canonicalize([(again * 2.0).node])
+
+    assert not leaves
+    assert (again * 2.0).tolist() == [2.0, 2.0, 2.0]
+    assert again.tolist() == [1.0, 1.0, 1.0]
+    assert outputs

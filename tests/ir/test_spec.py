@@ -60,7 +60,7 @@ def test_sound_tensor_graphs_pass():
         (lambda: make(forms.REDUCE, dt.float32, [X], (ops.ADD, (0,)), (2,)),
          r"must have shape \(3,\)"),
         (lambda: make(forms.CAT, dt.float32, [X, A], 0, (10,)), "refused"),
-        (lambda: make(forms.PARAM, dt.float32, (), (77, (4,)), (5,)), "has the shape in arg"),
+        (lambda: make(forms.PARAM, dt.float32, (), (98765, (4,)), (5,)), "has the shape in arg"),
         (lambda: make(forms.CONST, dt.float32, (), 12345), "a constant float32 holds float"),
         (lambda: make(forms.CONST, dt.bool_, (), 7), "a constant bool holds bool"),
         (lambda: make(forms.CONST, dt.int8, (), 300), "must fit int8"),
