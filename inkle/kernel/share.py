@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from inkle.ir import forms, loop
+from inkle.ir.dtype import bool_
 from inkle.ir.loop import Kernel, longest, number_of, range_
 from inkle.ir.node import Node, bound_ranges, rebuild, toposort, transform
 from inkle.kernel.machine import Machine
@@ -29,7 +30,10 @@ def share(kernel: Kernel, machine: Machine) -> Kernel:
 
 
 def _first_twins(kernel: Kernel, machine: Machine) -> tuple[Node, Node, Node, Node] | None:
-    """Return (value, its range, the same value elsewhere, the range there), dearest value first."""
+    """Return (value, its range, the same value elsewhere, the range there), dearest value first.
+
+    No conditions: what is proved of an access is proved from its gate, which memory would hide.
+    """
     nodes = kernel.nodes()
     reduces = [n for n in nodes if n.op is forms.REDUCE and len(bound_ranges(n)) == 1]
     if not reduces:
@@ -47,7 +51,8 @@ def _first_twins(kernel: Kernel, machine: Machine) -> tuple[Node, Node, Node, No
         ]
         inside = [
             n for n in toposort([node.src[0]])
-            if r in n.ranges and n.dtype.bits and len(twins[looks[n, r]]) > 1
+            if r in n.ranges and n.dtype.bits and n.dtype is not bool_
+            and len(twins[looks[n, r]]) > 1
             and longest(r) * n.dtype.itemsize <= machine.stage_bytes // 4
         ]  # fmt: skip
         for c in others if inside else ():

@@ -50,3 +50,23 @@ def test_a_cheap_value_is_computed_twice():
 
 def test_a_row_that_does_not_fit_is_left_alone():
     assert not staged(share(shares_of_row(dear), Machine(stage_bytes=4 * COLUMNS)))
+
+
+def test_a_gate_is_not_staged_however_dear():
+    """What is proved of a load is proved from its gate, which memory would hide."""
+    i, j, k = range_(0, ROWS), range_(1, COLUMNS), range_(2, COLUMNS)
+    x = flat(1, ROWS * COLUMNS)
+
+    def value(c, shift):
+        at = (i * COLUMNS + c).truncdiv(6).truncmod(11) * 2 - 2
+        gate = at > -1
+        for d in range(1, 5):
+            gate = gate & (at + d * c < 16)
+        return load(x, at + shift, gate)
+
+    total = reduce(ops.ADD, value(k, 0), (k,))
+    out = value(j, 1) / total
+    kernel = Kernel((store(flat(0, ROWS * COLUMNS), i * COLUMNS + j, out),), (i, j, k))
+
+    loads = [node for node in share(kernel, Machine()).nodes() if node.op is forms.LOAD]
+    assert all(gate.op is ops.AND for node in loads for gate in node.src[2:])
