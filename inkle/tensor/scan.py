@@ -16,6 +16,7 @@ from inkle.engine.step import StepTrace
 from inkle.engine.trace import current_trace, tracing
 from inkle.errors import DTypeError, ShapeError
 from inkle.ir import tensor
+from inkle.ir.node import Node
 from inkle.ir.size import is_symbolic
 from inkle.tensor.arguments import as_int
 from inkle.tensor.base import Core
@@ -65,28 +66,37 @@ def scan(
     steps = _length(rows, length)
     old = [_stand_in(each, each.shape) for each in start]
     row = [_stand_in(each, each.shape[1:]) for each in rows]
-    trace = StepTrace([each.node for each in (*old, *row)], current_trace(), user_line)
-    with tracing(trace):
-        found = step(rebuild(carry_tree, old), rebuild(rows_tree, row))
-        if not _is_pair(found):
-            raise ShapeError(
-                f"the step of a scan returns (carry, y), got {type(found).__name__} {found!r:.60}"
-            )
-        new_tree, new = flatten(found[0], lambda each: _tensor(each, "the new carry"))
-        out_tree, out = flatten(found[1], lambda each: _tensor(each, "y"))
-        _check_carry((carry_tree, start), (new_tree, new))
-        nodes = [each.node for each in (*new, *out)]
+    new, (out_tree, out) = _traced(step, (carry_tree, old), (rows_tree, row))
     if not steps:
         empty = [tensor.full(0, each.dtype, (0, *each.shape)) for each in out]
         return rebuild(carry_tree, start), rebuild(out_tree, [Tensor._of(x, "CPU") for x in empty])
     traced = Step(
         {a.node: b.node for a, b in zip(old, start, strict=True)},
         {a.node: b.node for a, b in zip(row, rows, strict=True)},
-        nodes[: len(new)], nodes[len(new) :], steps, reverse,
+        new, out, steps, reverse,
     )  # fmt: skip
     final, stacked = traced.run()
     last = [each._new(node) for each, node in zip(start, final, strict=True)]
     return rebuild(carry_tree, last), rebuild(out_tree, [Tensor._of(x, "CPU") for x in stacked])
+
+
+def _traced(
+    step: Callable[[Any, Any], tuple[Any, Any]],
+    carry: tuple[Any, list[Tensor]],
+    row: tuple[Any, list[Tensor]],
+) -> tuple[list[Node], tuple[Any, list[Node]]]:
+    """Run a step on stand-ins; return the nodes of the new carry, and the tree and nodes of y."""
+    leaves = [each.node for each in (*carry[1], *row[1])]
+    with tracing(StepTrace(leaves, current_trace(), user_line)):
+        found = step(rebuild(*carry), rebuild(*row))
+        if not _is_pair(found):
+            raise ShapeError(
+                f"the step of a scan returns (carry, y), got {type(found).__name__} {found!r:.60}"
+            )
+        new = flatten(found[0], lambda each: _tensor(each, "the new carry"))
+        tree, out = flatten(found[1], lambda each: _tensor(each, "y"))
+        _check_carry(carry, new)
+        return [each.node for each in new[1]], (tree, [each.node for each in out])
 
 
 def fold(

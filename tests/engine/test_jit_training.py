@@ -318,3 +318,13 @@ def test_no_grad_inside_counts_where_it_stands(x):
 
     step(x)
     assert weight.grad.tolist() == [2.0, 4.0]
+
+
+def test_gradient_of_a_tensor_that_the_function_makes():
+    def step(x):
+        w = Tensor.ones(3).detach()
+        w.requires_grad_()
+        (x * w).sum().backward()
+        return w.grad
+
+    assert jit(step)(Tensor([1.0, 2.0, 3.0])).tolist() == [1.0, 2.0, 3.0]

@@ -493,13 +493,3 @@ def test_value_that_is_needed_begins_the_trace_anew_with_a_number() -> None:
 
     assert (found, traces) == ([0.0, 6.0], 2)
     assert seen == [Size, int, Size]
-
-
-def test_gradient_of_a_tensor_that_the_function_makes() -> None:
-    def step(x: Tensor) -> Any:
-        w = Tensor.ones(3).detach()
-        w.requires_grad_()
-        (x * w).sum().backward()
-        return w.grad
-
-    assert jit(step)(Tensor([1.0, 2.0, 3.0])).tolist() == [1.0, 2.0, 3.0]
