@@ -15,24 +15,23 @@ Also caught: accesses outside memory where the gate holds, and reads of what was
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import product
 
 import numpy as np
 
 from inkle.check.arrays import write_in_order
 from inkle.check.conflicts import Access, check_reads, check_same_store, check_two_stores, in_time
-from inkle.check.numpy_algebra import Array, to_array
+from inkle.check.numpy_algebra import Array
 from inkle.check.points import KernelFault, Memory, Points, Space, name_of
 from inkle.ir import forms
 from inkle.ir.dtype import DType
 from inkle.ir.loop import Kernel, running_ranges
 from inkle.ir.node import Node, bound_ranges, toposort
-from inkle.ir.plan import Launch, Place, Plan, Repeat, Role
 
 MOST_POINTS = 1 << 18  # of one value at a time: larger kernels run box by box
 
-__all__ = ["KernelFault", "Memory", "run_kernel", "run_plan"]
+__all__ = ["KernelFault", "Memory", "run_kernel"]
 
 
 def run_kernel(
@@ -163,83 +162,3 @@ def _commit(kernel: Kernel, space: Space, store: Access, memory: Memory) -> None
         )
     write_in_order(memory.data, at, values, op, memory.dtype)
     memory.written[at] = True
-
-
-def run_plan(
-    plan: Plan, inputs: Sequence[Array], variables: Mapping[str, int] | None = None
-) -> list[Array]:
-    """Run a whole plan.
-
-    Args:
-        plan: kernels and the memory between them.
-        inputs: one array per input number; not changed.
-        variables: values of the VARIABLE nodes.
-
-    Returns:
-        One flat array per output.
-
-    Raises:
-        KernelFault: if a kernel faults, or reads a temporary after another memory has been written
-            that lies in the same place, or leaves an element of an output unwritten.
-    """
-    overlaps = _overlaps(plan)
-    memories = []
-    for each in plan.memory:
-        if each.role is Role.INPUT:
-            array = to_array(inputs[each.number], each.dtype).reshape(-1)
-            assert array.size == each.size, f"input {each.number} has {array.size} elements"
-            memories.append(Memory.of(np.array(array), each.dtype))
-        else:
-            memories.append(Memory.undefined(each.size, each.dtype))
-    for launch in plan.launches:
-        for other in {other for place in launch.written for other in overlaps.get(place, ())}:
-            memories[other].written[:] = False
-        _run_launches([launch], memories, variables or {})
-    for number, position in enumerate(plan.outputs):
-        if not memories[position].written.all():
-            missing = int(np.flatnonzero(~memories[position].written)[0])
-            raise KernelFault(f"output {number}: element {missing} was never written")
-    return [np.array(memories[position].data) for position in plan.outputs]
-
-
-def _run_launches(
-    launches: Sequence[Launch | Repeat], memories: Sequence[Memory], variables: Mapping[str, int]
-) -> None:
-    for launch in launches:
-        if isinstance(launch, Repeat):
-            for step in range(launch.steps):
-                seen = [_seen(place, memories[place.memory], step) for place in launch.places]
-                _run_launches(launch.launches, seen, variables)
-        else:
-            slots = {slot: memories[position] for slot, position in enumerate(launch.memory)}
-            run_kernel(launch.kernel, slots, {**variables, **dict(launch.values)})
-
-
-def _seen(place: Place, memory: Memory, step: int) -> Memory:
-    """Return what a step of a loop over time sees of some memory."""
-    if not place.width:
-        return memory
-    start = place.offset(step)
-    part = slice(start, start + place.width)
-    return Memory(memory.data[part], memory.dtype, memory.written[part])
-
-
-def _overlaps(plan: Plan) -> dict[int, list[int]]:
-    """Return for temporaries, and outputs they lie in, the others that share some bytes."""
-    rooms: dict[int | None, list[tuple[int, int, int]]] = {}  # start, end, position
-    for i, each in enumerate(plan.memory):
-        if each.spot is not None and each.size:
-            host, start = each.spot
-            if host is not None and host not in rooms:
-                rooms[host] = [(0, plan.memory[host].size_bytes, host)]
-            rooms.setdefault(host, []).append((start, start + each.size_bytes, i))
-    found: dict[int, list[int]] = {}
-    for room in rooms.values():
-        active: list[tuple[int, int]] = []  # end, position
-        for start, end, i in sorted(room):
-            active = [(until, j) for until, j in active if until > start]
-            found[i] = [j for _, j in active]
-            for _, j in active:
-                found[j].append(i)
-            active.append((end, i))
-    return found

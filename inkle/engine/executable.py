@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from inkle.engine.pipeline import Compiled, compile_kernel
+from inkle.engine.pipeline import Compiled, compile_kernel, current_threads
 from inkle.engine.slots import Slots
-from inkle.ir.plan import Plan, Role, kernel_calls
+from inkle.ir.plan import Launch, Plan, Role, kernel_calls
 from inkle.ir.size import Size
 from inkle.runtime.cpu.graph import Call, Graph
 from inkle.runtime.device import Buffer, open_device
@@ -35,6 +35,10 @@ class Step:
     why: tuple[str, ...] = ()
 
 
+def _compiled(launch: Launch) -> Compiled:
+    return compile_kernel(launch.kernel, 1 if launch.is_serial else current_threads())
+
+
 class Executable(Locked):
     """Runs a plan: input buffers in, output buffers out. Who runs it holds `lock` meanwhile.
 
@@ -47,7 +51,7 @@ class Executable(Locked):
         self.plan = plan
         super().__init__()
         self.steps = tuple(
-            Step(compile_kernel(launch.kernel), launch.lines, times, launch.why)
+            Step(_compiled(launch), launch.lines, times, launch.why)
             for launch, times in kernel_calls(plan.launches)
         )
         self._device = open_device("CPU")

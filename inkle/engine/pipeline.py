@@ -175,13 +175,17 @@ _compiled: dict[tuple[object, ...], Compiled] = {}
 _lock = fork_safe_lock()
 
 
-def compile_kernel(kernel: Kernel) -> Compiled:
+def compile_kernel(kernel: Kernel, threads: int | None = None) -> Compiled:
     """Compile a kernel once: equal kernels are the same nodes, hence the same entry.
+
+    Args:
+        kernel: loop nest, not scheduled.
+        threads: workers to share it out to; default: all that there are.
 
     Raises:
         CompileError: if the target's compiler rejects it (our bug).
     """
-    target, threads = current_target(), current_threads()
+    target, threads = current_target(), threads or current_threads()
     key = (kernel.stores, kernel.order, target, threads)
     with _lock:
         found = _compiled.get(key)

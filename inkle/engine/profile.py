@@ -12,7 +12,7 @@ from typing import NamedTuple
 from inkle import config
 from inkle.engine.executable import NOTHING, Executable, Step
 from inkle.engine.roofline import count_work, peaks
-from inkle.ir.plan import Launch, Plan, kernel_calls
+from inkle.ir.plan import Blocks, Launch, Plan, kernel_calls
 from inkle.ir.pseudo import pseudo_code
 from inkle.runtime.cpu.graph import Call
 from inkle.runtime.device import Buffer
@@ -107,10 +107,12 @@ class Neighbours(NamedTuple):
     Attributes:
         joins: whether it runs side by side with the kernel before.
         readers: for each array that it writes, the numbers of the kernels that read it.
+        units: parts of a launch that consists of blocks of rows, if it belongs to one.
     """
 
     joins: bool
     readers: Sequence[Sequence[int]]
+    units: int = 0
 
 
 ALONE = Neighbours(False, ())
@@ -128,6 +130,9 @@ def neighbours(plan: Plan) -> dict[int, Neighbours]:
             written = each.memory[: len(each.why)]
             readers |= {place: [] for place in written}
             found[number] = Neighbours(each.joins, [readers[place] for place in written])
+        elif isinstance(each, Blocks):
+            for i in range(len(each.launches)):
+                found[number + i] = Neighbours(joins=False, readers=(), units=len(each.units))
         number += sum(1 for _ in kernel_calls([each]))
     return found
 
@@ -142,6 +147,8 @@ def describe(number: int, step: Step, found: Neighbours = ALONE) -> str:
     ]
     if found.joins:
         lines.append("side by side with the kernel before, in one launch")
+    if found.units:
+        lines.append(f"by blocks of rows, in one launch of {found.units} units")
     for why, readers in zip_longest(step.why, found.readers, fillvalue=()):
         lines.append(f"stores {why}{_read_by([*dict.fromkeys(readers)])}")
     lines.append(

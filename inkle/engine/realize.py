@@ -14,7 +14,7 @@ from inkle.autodiff import differentiable_below, write_out
 from inkle.engine import profile, storage
 from inkle.engine.executable import NOTHING, Executable
 from inkle.engine.index_checks import Check, index_checks
-from inkle.engine.pipeline import timed, uncollected
+from inkle.engine.pipeline import current_threads, timed, uncollected
 from inkle.engine.trace import current_trace
 from inkle.ir import forms, spec, tensor
 from inkle.ir.dtype import DType, int64
@@ -22,7 +22,7 @@ from inkle.ir.node import Node, intern, rebuild, transform
 from inkle.ir.size import value_of
 from inkle.runtime.device import Buffer, MemoryReport, open_device
 from inkle.runtime.locks import fork_safe_lock
-from inkle.schedule import schedule, side_by_side
+from inkle.schedule import Facts, schedule, side_by_side
 
 CACHED_GRAPHS = 1024  # executables and graphs kept; the least recently used goes first
 LIMIT = "INKLE_MEMORY_LIMIT"
@@ -268,9 +268,12 @@ def _build(outputs: tuple[Node, ...], donated: tuple[tuple[int, int], ...]) -> E
     if config.get("INKLE_CHECK"):
         spec.check_tensor(outputs)
     limit = int(config.get(LIMIT))
+    facts = Facts(threads=current_threads())
     plan = timed(
         "schedule",
-        lambda: side_by_side(schedule(outputs, donated=dict(donated), limit_bytes=limit)),
+        lambda: side_by_side(
+            schedule(outputs, facts=facts, donated=dict(donated), limit_bytes=limit)
+        ),
     )
     found = Executable(plan)
     profile.explain(found)

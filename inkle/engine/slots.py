@@ -6,16 +6,20 @@ see of memory, which moves from step to step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import accumulate
+from types import MappingProxyType
 
 from inkle.engine.pipeline import Compiled, current_target, current_threads, machine_of
-from inkle.ir.dtype import DType
+from inkle.ir.plan import AnyLaunch, Blocks, Memory, Plan, Repeat, kernel_calls
 from inkle.ir.plan import Launch as Call
-from inkle.ir.plan import Plan, Repeat, kernel_calls
 from inkle.ir.size import most
 from inkle.kernel.choose import chunk_weight
 from inkle.runtime import device
+from inkle.runtime.cpu.pool import MAX_THREADS
+
+NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 class Slots:
@@ -37,39 +41,66 @@ class Slots:
         self.count = len(plan.memory)
         self.constants = {value: self._next() for value in values}
         self._compiled = iter(compiled)
-        dtypes = [memory.dtype for memory in plan.memory]
-        self.launches = [*self._launches(plan.launches, range(len(dtypes)), dtypes)]
+        self.launches = [*self._launches(plan.launches, range(len(plan.memory)), plan.memory)]
 
     def _next(self) -> int:
         self.count += 1
         return self.count - 1
 
     def _launches(
-        self, launches: Sequence[Call | Repeat], slots: Sequence[int], dtypes: Sequence[DType]
-    ) -> Iterator[device.Launch | device.Repeat]:
-        """Yield launches, given the slot and the dtype of each place that they see."""
+        self, launches: Sequence[AnyLaunch], slots: Sequence[int], memory: Sequence[Memory]
+    ) -> Iterator[device.Launch | device.Repeat | device.Blocks]:
+        """Yield launches, given the slot and the memory of each place that they see."""
         joining = [isinstance(each, Call) and each.joins for each in launches] + [False]
         for i, each in enumerate(launches):
             if isinstance(each, Repeat):
-                yield self._repeat(each, slots, dtypes)
-                continue
-            kernel = next(self._compiled)
-            integers = [self.constants[value] for _, value in each.values]
-            memory = [slots[place] for place in each.memory]
-            weight = _weight(kernel) if joining[i] or joining[i + 1] else 1.0
-            slots_used = (*memory, *integers)
-            chunks = most(kernel.chunks)
-            yield device.Launch(kernel.function, slots_used, chunks, each.joins, weight)
+                yield self._repeat(each, slots, memory)
+            elif isinstance(each, Blocks):
+                yield self._blocks(each, slots, memory)
+            else:
+                is_weighed = joining[i] or joining[i + 1]
+                yield self._launch(each, slots, is_weighed=is_weighed)
 
-    def _repeat(self, loop: Repeat, slots: Sequence[int], dtypes: Sequence[DType]) -> device.Repeat:
+    def _launch(
+        self,
+        call: Call,
+        slots: Sequence[int],
+        own: Mapping[str, int] = NOTHING,
+        *,
+        is_weighed: bool = False,
+    ) -> device.Launch:
+        """Return a launch; `own` are the slots of VARIABLEs that have values of their own."""
+        kernel = next(self._compiled)
+        used = [slots[place] for place in call.memory]
+        used += [own.get(name, self.constants[value]) for name, value in call.values]
+        weight = _weight(kernel) if is_weighed else 1.0
+        return device.Launch(kernel.function, tuple(used), most(kernel.chunks), call.joins, weight)
+
+    def _blocks(
+        self, blocks: Blocks, slots: Sequence[int], memory: Sequence[Memory]
+    ) -> device.Blocks:
+        values = {name: self._next() for name in blocks.names}
+        ends = [*accumulate(map(len, blocks.variants), initial=0)]
+        launches = [self._launch(call, slots, values) for call in blocks.launches]
+        units = [
+            [device.Run(ends[run[0]], ends[run[0] + 1], run[1:]) for run in unit]
+            for unit in blocks.units
+        ]
+        rooms = {slots[place]: memory[place].copy_bytes for place in sorted(blocks.rooms)}
+        copies = min([memory[place].copies for place in blocks.rooms], default=MAX_THREADS)
+        return device.Blocks(launches, units, [*values.values()], rooms, copies)
+
+    def _repeat(
+        self, loop: Repeat, slots: Sequence[int], memory: Sequence[Memory]
+    ) -> device.Repeat:
         inner: list[int] = []
         moves: list[device.Move] = []
-        own = [dtypes[place.memory] for place in loop.places]
-        for place, dtype in zip(loop.places, own, strict=True):
+        own = [memory[place.memory] for place in loop.places]
+        for place, seen in zip(loop.places, own, strict=True):
             source = slots[place.memory]
             inner.append(self._next() if place.width else source)
             if place.width:
-                width = place.width * dtype.itemsize
+                width = place.width * seen.dtype.itemsize
                 way = place.start, place.step, place.rows
                 moves.append(device.Move(source, inner[-1], width, *way))
         return device.Repeat(loop.steps, moves, [*self._launches(loop.launches, inner, own)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -9,6 +10,8 @@ from typing import NamedTuple
 
 from inkle.ir.dtype import DType
 from inkle.ir.loop import Kernel
+
+ALIGN = 64  # bytes of a cache line: two of anything that threads write do not share one
 
 
 class Role(Enum):
@@ -46,6 +49,8 @@ class Memory:
         shape: of the value in it, for people; a block of its rows may be all that is there.
         line: of the user's program that made the value, if that is known.
         exact: number of elements where that is known at launch only; `size` is the largest then.
+        copies: how many there are, one for each worker that may run a unit of `Blocks`; they lie
+            `copy_bytes` apart.
     """
 
     role: Role
@@ -56,11 +61,18 @@ class Memory:
     shape: tuple[int, ...] = ()
     line: str = ""
     exact: int | None = None
+    copies: int = 1
+
+    @property
+    def copy_bytes(self) -> int:
+        """How much memory one copy takes; of several, whole cache lines."""
+        size = self.size * self.dtype.itemsize
+        return size if self.copies == 1 else -(-size // ALIGN) * ALIGN
 
     @property
     def size_bytes(self) -> int:
         """How much memory it takes."""
-        return self.size * self.dtype.itemsize
+        return self.copy_bytes * self.copies
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +86,7 @@ class Launch:
         values: of the kernel's VARIABLEs, with their names, sorted.
         joins: whether it runs side by side with the launch before it.
         why: for each array that it writes, by slot, what that is and why it is stored, for people.
+        is_serial: whether one thread runs all of it.
     """
 
     kernel: Kernel
@@ -82,6 +95,7 @@ class Launch:
     values: tuple[tuple[str, int], ...] = ()
     joins: bool = False
     why: tuple[str, ...] = ()
+    is_serial: bool = False
 
     @property
     def written(self) -> frozenset[int]:
@@ -130,7 +144,7 @@ class Repeat:
 
     steps: int
     places: tuple[Place, ...]
-    launches: tuple[Launch | Repeat, ...]
+    launches: tuple[AnyLaunch, ...]
 
     @property
     def memory(self) -> tuple[int, ...]:
@@ -149,13 +163,66 @@ class Repeat:
         return replace(self, places=tuple(moved))
 
 
-def kernel_calls(
-    launches: Iterable[Launch | Repeat], times: int = 1
-) -> Iterator[tuple[Launch, int]]:
-    """Yield every launch and how often it runs, those of a loop over time once each."""
+Run = tuple[int, ...]  # of Blocks: the number of a variant, and the values of all names
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """One launch for the machine that consists of many small ones: blocks of rows of a chain.
+
+    A unit is what one worker does: runs of one of the variants, one after the other. Units do not
+    need each other, and are done in any order.
+
+    Attributes:
+        variants: chains of launches, each run in order by one thread.
+        names: of the VARIABLEs that tell runs apart, sorted.
+        units: for each its runs.
+        rooms: places in the plan's memory of which every worker uses its own copy.
+    """
+
+    variants: tuple[tuple[Launch, ...], ...]
+    names: tuple[str, ...]
+    units: tuple[tuple[Run, ...], ...]
+    rooms: frozenset[int]
+
+    @property
+    def launches(self) -> tuple[Launch, ...]:
+        """Those of all variants."""
+        return tuple([launch for chain in self.variants for launch in chain])
+
+    @property
+    def memory(self) -> tuple[int, ...]:
+        """Places in the plan's memory."""
+        return tuple(dict.fromkeys([place for each in self.launches for place in each.memory]))
+
+    @property
+    def written(self) -> frozenset[int]:
+        """Places in the plan's memory that it writes."""
+        return frozenset([place for each in self.launches for place in each.written])
+
+    def at(self, memory: Sequence[int] | Mapping[int, int]) -> Blocks:
+        """Return the same where place m of the memory around has become `memory[m]`."""
+        variants = [tuple([each.at(memory) for each in chain]) for chain in self.variants]
+        rooms = frozenset([memory[place] for place in self.rooms])
+        return replace(self, variants=tuple(variants), rooms=rooms)
+
+    def values(self, run: Run) -> dict[str, int]:
+        """Return the values of the VARIABLEs in a run."""
+        return dict(zip(self.names, run[1:], strict=True))
+
+
+AnyLaunch = Launch | Repeat | Blocks
+
+
+def kernel_calls(launches: Iterable[AnyLaunch], times: int = 1) -> Iterator[tuple[Launch, int]]:
+    """Yield every launch of a kernel and how often it runs, those of loops and blocks once each."""
     for each in launches:
         if isinstance(each, Repeat):
             yield from kernel_calls(each.launches, times * each.steps)
+        elif isinstance(each, Blocks):
+            often = Counter([number for unit in each.units for number, *_ in unit])
+            for number, chain in enumerate(each.variants):
+                yield from kernel_calls(chain, times * often[number])
         else:
             yield each, times
 
@@ -173,13 +240,13 @@ class Plan:
     """
 
     memory: tuple[Memory, ...]
-    launches: tuple[Launch | Repeat, ...]
+    launches: tuple[AnyLaunch, ...]
     outputs: tuple[int, ...]
     in_place: tuple[int, ...] = ()
 
-    def groups(self) -> list[list[Launch | Repeat]]:
+    def groups(self) -> list[list[AnyLaunch]]:
         """Return the launches, those that run side by side together."""
-        found: list[list[Launch | Repeat]] = []
+        found: list[list[AnyLaunch]] = []
         for each in self.launches:
             if isinstance(each, Launch) and each.joins and found:
                 found[-1].append(each)

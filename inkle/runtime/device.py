@@ -10,7 +10,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from inkle.config import readable
 from inkle.errors import DeviceError
@@ -105,7 +105,39 @@ class Repeat:
 
     steps: int
     moves: Sequence[Move]
-    launches: Sequence[Launch | Repeat]
+    launches: Sequence[Launch | Repeat | Blocks]
+
+
+class Run(NamedTuple):
+    """Some launches of `Blocks`, one after the other.
+
+    Attributes:
+        first, last: the first of these launches, and the one after the last.
+        values: of the slots that tell runs apart.
+    """
+
+    first: int
+    last: int
+    values: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Many runs of a few launches, shared out among workers.
+
+    Attributes:
+        launches: of all runs; a run makes some that follow each other, each with a single chunk.
+        units: lists of runs for one worker; they do not need each other.
+        values: slots of which each run has values of its own.
+        strides: slots of memory of which each worker uses a copy: bytes from one to the next.
+        rooms: how many copies there are.
+    """
+
+    launches: Sequence[Launch]
+    units: Sequence[Sequence[Run]]
+    values: Sequence[int]
+    strides: Mapping[int, int]
+    rooms: int
 
 
 class Buffer(ABC):
@@ -204,7 +236,7 @@ class Device(ABC):
         """
 
     @abstractmethod
-    def graph(self, launches: Sequence[Launch | Repeat]) -> Graph:
+    def graph(self, launches: Sequence[Launch | Repeat | Blocks]) -> Graph:
         """Prepare launches to be run together, again and again."""
 
     @abstractmethod

@@ -10,8 +10,9 @@ passes, one module each:
     lower                         indices, gates, placement (`place`, `cost`, `mutation`, `layout`)
     siblings                      kernels over the same loops and data become one
     arrange, fold, build          loops merged, split, ordered; kernels in canonical form
-    chains, blocks                kernels that pass large arrays on run by blocks of rows, with room
+    chains, blocks (rows)         kernels that pass large arrays on run by blocks of rows, with room
                                   for one; what comes back to such an array computes it again
+    neighbours                    so do those that pass small ones on at once: one launch for all
     hidden                        columns that a mask hides from a block, which are not visited
     donate                        outputs that take the place of inputs, if the engine asks for it
     order                         launches that free memory run early

@@ -13,14 +13,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from inkle.ir.plan import Launch, Plan, Repeat
+from inkle.ir.plan import AnyLaunch, Launch, Plan, Repeat
 
 LITTLE_BYTES = 256 * 1024  # what may wait in a cache for long
 
 
 def side_by_side(plan: Plan) -> Plan:
     """Return `plan` with launches in groups, all of them in an order that they may run in."""
-    groups: list[list[Launch | Repeat]] = []
+    groups: list[list[AnyLaunch]] = []
     read: dict[int, int] = {}  # for each memory, after which groups it may be written
     written: dict[int, int] = {}  # and read
     before = former_occupants(plan)
@@ -72,20 +72,18 @@ def former_occupants(plan: Plan) -> dict[int, list[int]]:
 
 
 def _group_for(
-    launch: Launch | Repeat, groups: Sequence[Sequence[Launch | Repeat]], first: int, *,
+    launch: AnyLaunch, groups: Sequence[Sequence[AnyLaunch]], first: int, *,
     is_little: bool,
 ) -> int:  # fmt: skip
     """Return the number of the group that a launch joins, at least `first`; a loop has its own."""
-    if isinstance(launch, Repeat):
+    if not isinstance(launch, Launch):
         return len(groups)
     number = first if is_little else max(first, len(groups) - 1)
-    while number < len(groups) and isinstance(groups[number][0], Repeat):
+    while number < len(groups) and not isinstance(groups[number][0], Launch):
         number += 1
     return number
 
 
-def written_by(launch: Launch | Repeat) -> set[int]:
+def written_by(launch: AnyLaunch) -> set[int]:
     """Return the places in the plan's memory that a launch writes, or may write."""
-    if isinstance(launch, Repeat):
-        return set(launch.memory)
-    return {launch.memory[int(store.src[0].arg[0])] for store in launch.kernel.stores}
+    return set(launch.memory if isinstance(launch, Repeat) else launch.written)

@@ -9,83 +9,131 @@ row by row. Instead of
     dk[j, :] = sum over i ... weights[i, j]         and a part of dk, added to what there is
 
 The kernels stay as they are, but for the rows that they run over: those from `row0` on (and `row1`,
-`row2` where one step along the axes outside is still too large), arguments of each launch. Nothing
+`row2` where one step along the axes outside is still too large), arguments of each run. Nothing
 here knows of attention: any chain of kernels is cut that agrees on what a row is.
+
+Blocks that do not need each other are one launch (`ir.plan.Blocks`): a worker takes a block and
+runs the whole chain over it, in a room of its own. Where too few are left that do not, because
+sums are passed on from block to block, each kernel of each block is a launch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 
 from inkle.ir import forms
-from inkle.ir.bounds import bounds
 from inkle.ir.dtype import index
-from inkle.ir.loop import (
-    Kernel,
-    extent,
-    flat_index,
-    load,
-    number_of,
-    range_,
-    running_ranges,
-    store,
-)
-from inkle.ir.node import Node, bound_ranges, const, convert_scalar, intern, rebuild, transform
-from inkle.ir.op import Op
-from inkle.ir.tensor import param
-from inkle.rewrite.affine import Affine, affine_of
-from inkle.schedule.built import Built, Reason, running_over
+from inkle.ir.loop import Kernel, number_of, range_
+from inkle.ir.node import Node, const, intern, rebuild, transform
+from inkle.rewrite.affine import affine_of
+from inkle.schedule.built import Built, BuiltBlocks, running_over
+from inkle.schedule.cost import Facts
 from inkle.schedule.hidden import visible_columns
 from inkle.schedule.nest import Storage
+from inkle.schedule.rows import Axis, Part, common_rows, parts_of, shared_bytes
 
-BLOCK_BYTES = 2 << 20  # of a chain: stays in the second cache
+BLOCK_BYTES = 1 << 20  # of a chain: stays in the second cache of the core that runs it
 LEAST_ROWS = 64  # of products in a block, if they fit: each block reads all of the other factor
 LARGEST_BYTES = 32 << 20  # of a block of so many rows
 SHARED_BYTES = 16 << 20  # what every block reads or adds to should stay in a cache
 GROUPS = 4  # of blocks, each with kernels for the columns that it sees
+UNITS = 16  # blocks that do not need each other: enough to keep workers of unequal speed busy
+IN_TURN_BYTES = 8 << 20  # of rooms: below, a launch for each kernel of each block is not worth it
 NAMES = ("row0", "row1", "row2", "row3")
 
-
-@dataclass(frozen=True, slots=True)
-class _Axis:
-    """The rows of a chain: `count` of them, `sizes[storage]` elements each."""
-
-    count: int
-    sizes: Mapping[Storage, int]
+Run = tuple[tuple[Built, ...], dict[str, int]]  # a chain, and the values of its VARIABLEs
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """A launch of a chain, ready to run over some of the rows.
+class _Cut:
+    """A chain by blocks of one axis.
 
     Attributes:
-        built: the launch; what it sums over rows, it adds to memory.
-        row: its range that counts rows.
-        fills: launches before all blocks, which set what is added to.
-        finals: launches after all blocks, which use the sums.
+        name: of the VARIABLE that is the first row of a block.
+        groups: launches of a block, or blocks of the next axis, with the first rows of the blocks
+            that have these.
+        fills: before all blocks; if there are any, blocks need each other.
+        finals: after all blocks.
     """
 
-    built: Built
-    row: Node
-    fills: tuple[Built, ...] = ()
-    finals: tuple[Built, ...] = ()
+    name: str
+    groups: tuple[Group, ...]
+    fills: tuple[Built, ...]
+    finals: tuple[Built, ...]
+
+    def runs(self) -> Iterator[Run]:
+        """Yield all that runs, in order."""
+        if self.fills:
+            yield self.fills, {}
+        for inside, starts in self.groups:
+            for start in starts:
+                for chain, values in inside.runs() if isinstance(inside, _Cut) else [(inside, {})]:
+                    yield chain, {**values, self.name: start}
+        if self.finals:
+            yield self.finals, {}
+
+    def units(self) -> list[list[Run]]:
+        """Return what runs in parts that do not need each other."""
+        if self.fills:
+            return [list(self.runs())]
+        found = []
+        for inside, starts in self.groups:
+            units = inside.units() if isinstance(inside, _Cut) else [[(inside, {})]]
+            found += [
+                [(chain, {**values, self.name: start}) for chain, values in unit]
+                for start in starts
+                for unit in units
+            ]
+        return found
 
 
-def in_blocks(chain: Sequence[Built], rooms: Sequence[Storage]) -> list[Built] | None:
+Group = tuple[tuple[Built, ...] | _Cut, Sequence[int]]
+
+
+def in_blocks(
+    chain: Sequence[Built], rooms: Sequence[Storage], facts: Facts
+) -> list[Built | BuiltBlocks] | None:
     """Return a chain of launches, block by block; None if its kernels do not agree on rows.
 
     Args:
         chain: launches, one after the other.
         rooms: arrays that only these use; they get room for a block.
+        facts: of the machine.
     """
     if not rooms or any(each.arg is not None for b in chain for each in b.kernel.stores):
         return None  # rows that two blocks share would be added twice
     agreed = _agreed(chain, rooms)
     if agreed is None:
         return None
-    return _blocks(chain, rooms, {storage: storage.size for storage in agreed}, NAMES)
+    cut = _cut(chain, rooms, {storage: storage.size for storage in agreed}, NAMES, UNITS)
+    if cut is None:
+        return None
+    units = cut.units()
+    if len(units) >= max(UNITS // 2, 2 * facts.threads):
+        return [_together(chain, units, facts)]
+    if sum([storage.size * storage.dtype.itemsize for storage in rooms]) < IN_TURN_BYTES:
+        return None
+    return [_at(built, values) for launches, values in cut.runs() for built in launches]
+
+
+def _together(chain: Sequence[Built], units: Sequence[Sequence[Run]], facts: Facts) -> BuiltBlocks:
+    """Return blocks that do not need each other as one launch."""
+    names = sorted({name for unit in units for _, values in unit for name in values})
+    first: dict[tuple[Built, ...], tuple[int, dict[str, int]]] = {}
+    numbered: list[list[tuple[int, ...]]] = []
+    for unit in units:
+        numbered.append([])
+        for launches, values in unit:
+            number, _ = first.setdefault(launches, (len(first), values))
+            numbered[-1].append((number, *[values.get(name, 0) for name in names]))
+    variants = [tuple([_at(each, values) for each in own]) for own, (_, values) in first.items()]
+    known = {storage for built in chain for storage in built.used}
+    used = {storage for own in variants for built in own for storage in built.used}
+    rooms = frozenset(used - known)
+    for room in rooms:
+        room.copies = facts.threads
+    return BuiltBlocks(tuple(variants), tuple(names), tuple(map(tuple, numbered)), rooms)
 
 
 def _agreed(chain: Sequence[Built], rooms: Sequence[Storage]) -> list[Storage] | None:
@@ -109,12 +157,13 @@ def _agreed(chain: Sequence[Built], rooms: Sequence[Storage]) -> list[Storage] |
     return list(agreed) + [s for s, n in writers.items() if n > 1 and s not in agreed]
 
 
-def _blocks(
+def _cut(
     chain: Sequence[Built],
     rooms: Sequence[Storage],
     spans: Mapping[Storage, int],
     names: Sequence[str],
-) -> list[Built] | None:
+    wanted: int,
+) -> _Cut | None:
     """Return the chain by blocks of the outermost axis, and of the next one where that is needed.
 
     Args:
@@ -122,70 +171,87 @@ def _blocks(
         rooms: arrays with room for a block.
         spans: elements, within the blocks of the axes outside, of each array to agree on.
         names: of the VARIABLEs left.
+        wanted: how many blocks there should be at least.
     """
-    axis = _rows(chain, spans) if names else None
-    if axis is None:
-        return None
-    parts = []
-    for built in chain:
-        part = _part(built, axis)
-        if part is None:
-            return None
-        parts.append(part)
-    here, swap = _over_rows(parts, rooms, axis, 1, names[0], [0])
-    is_innermost = _rows(here, {swap.get(s, s): axis.sizes[s] for s in spans}) is None
-    rows = _block_of(parts, axis, rooms, is_innermost=is_innermost)
-    if rows is None:
+    axis = common_rows(chain, spans) if names else None
+    parts = parts_of(chain, axis) if axis is not None else None
+    if axis is None or parts is None:
         return None
     adds = any(store.arg is not None for part in parts for store in part.built.kernel.stores)
-    out = [fill for part in parts for fill in part.fills]
-    for count, starts in _pieces(axis.count, max(1, rows), adds=adds):
-        if rows:
-            blocks = _visible(parts, rooms, axis, count, names[0], starts)
-        else:
-            here, swap = _over_rows(parts, rooms, axis, 1, names[0], starts)
-            inner = {swap.get(s, s): axis.sizes[s] for s in spans}
-            cut = _blocks(here, [swap[s] for s in rooms], inner, names[1:])
-            if cut is None:
-                return None
-            blocks = [(cut, starts)]
-        out += [_at(b, names[0], start) for here, group in blocks for start in group for b in here]
-    return out + [final for part in parts for final in part.finals]
+    here, swap = _over_rows(parts, rooms, axis, 1, names[0], [0])
+    is_innermost = common_rows(here, {swap.get(s, s): axis.sizes[s] for s in spans}) is None
+    wanted = 1 if adds else wanted
+    rows = _block_of(parts, axis, rooms, wanted, is_innermost=is_innermost)
+    if rows is None:
+        return None
+    groups = None
+    if not rows or (axis.count < wanted and not is_innermost):
+        groups = _by_next_axis(parts, rooms, axis, spans, names, wanted)
+    if groups is None and rows:
+        pieces = _pieces(axis.count, rows, adds=adds)
+        found = [_visible(parts, rooms, axis, n, names[0], starts) for n, starts in pieces]
+        groups = [group for each in found for group in each]
+    if groups is None:
+        return None
+    fills = [fill for part in parts for fill in part.fills]
+    finals = [final for part in parts for final in part.finals]
+    return _Cut(names[0], tuple(groups), tuple(fills), tuple(finals))
+
+
+def _by_next_axis(
+    parts: Sequence[Part],
+    rooms: Sequence[Storage],
+    axis: Axis,
+    spans: Mapping[Storage, int],
+    names: Sequence[str],
+    wanted: int,
+) -> list[Group] | None:
+    """Return each row of an axis by blocks of the axis inside; None if there is no such."""
+    here, swap = _over_rows(parts, rooms, axis, 1, names[0], range(axis.count))
+    inner = {swap.get(s, s): axis.sizes[s] for s in spans}
+    more = -(-wanted // axis.count)
+    inside = _cut(here, [swap[s] for s in rooms], inner, names[1:], more)
+    return [(inside, range(axis.count))] if inside is not None else None
 
 
 def _visible(
-    parts: Sequence[_Part],
+    parts: Sequence[Part],
     rooms: Sequence[Storage],
-    axis: _Axis,
+    axis: Axis,
     rows: int,
     name: str,
     starts: Sequence[int],
-) -> list[tuple[list[Built], Sequence[int]]]:
+) -> list[Group]:
     """Return launches over `rows` rows, and from which rows on: without columns hidden from them.
 
     Each group of blocks has kernels of its own, over the columns that some row of it can see.
     """
     everything, swap = _over_rows(parts, rooms, axis, rows, name, starts)
     size = -(-len(starts) // GROUPS) if len(starts) >= 2 * GROUPS else len(starts)
-    found = []
+    found: list[Group] = []
     is_less = False
     for i in range(0, len(starts), size):
         group = starts[i : i + size]
         here, _ = _over_rows(parts, rooms, axis, rows, name, group, swap)
         less = visible_columns(here, [swap[s] for s in rooms], rows)
         is_less = is_less or less is not None
-        found.append((less or here, group))
-    return found if is_less else [(everything, starts)]
+        found.append((tuple(less or here), group))
+    return found if is_less else [(tuple(everything), starts)]
 
 
 def _block_of(
-    parts: Sequence[_Part], axis: _Axis, rooms: Sequence[Storage], *, is_innermost: bool
+    parts: Sequence[Part],
+    axis: Axis,
+    rooms: Sequence[Storage],
+    wanted: int,
+    *,
+    is_innermost: bool,
 ) -> int | None:
     """Return how many rows make a block: 0 if one is too much already, None if no block will do."""
     each = sum(axis.sizes[s] * s.dtype.itemsize for s in rooms)
-    shared = _shared_bytes(parts)
+    shared = shared_bytes(parts)
     most = LARGEST_BYTES // each
-    rows = BLOCK_BYTES // each
+    rows = min(BLOCK_BYTES // each, -(-axis.count // wanted))
     if is_innermost:
         rows = max(rows, min(LEAST_ROWS, most))
     elif not rows:
@@ -195,11 +261,11 @@ def _block_of(
     return rows if 0 < rows < axis.count and shared <= SHARED_BYTES else None
 
 
-def _at(built: Built, name: str, start: int) -> Built:
-    """Return the launch with a value of VARIABLE `name`, if its kernel depends on it."""
-    if all(variable.arg[0] != name for variable in built.kernel.variables()):
-        return built
-    return replace(built, values=tuple(sorted((*built.values, (name, start)))))
+def _at(built: Built, values: Mapping[str, int]) -> Built:
+    """Return the launch with values of the VARIABLEs that its kernel depends on."""
+    names = [variable.arg[0] for variable in built.kernel.variables()]
+    mine = {name: values[name] for name in names if name in values}
+    return replace(built, values=tuple(sorted({**dict(built.values), **mine}.items())))
 
 
 def _pieces(count: int, rows: int, *, adds: bool) -> list[tuple[int, list[int]]]:
@@ -213,157 +279,10 @@ def _pieces(count: int, rows: int, *, adds: bool) -> list[tuple[int, list[int]]]
     return [(rows, [min(start, count - rows) for start in range(0, count, rows)])]
 
 
-def _shared_bytes(parts: Sequence[_Part]) -> int:
-    """Return how much of what the launches touch is the same in all blocks."""
-    found: dict[Storage, int] = {}
-    for part in parts:
-        for access in part.built.accesses():
-            terms = affine_of(access.src[1]).terms
-            if part.row not in terms:
-                inside = prod([extent(r) for r in terms if r.op is forms.RANGE])
-                storage = part.built.memory_of(access)
-                found[storage] = max(found.get(storage, 0), min(inside, storage.size))
-    return sum([n * storage.dtype.itemsize for storage, n in found.items()])
-
-
-# --- rows -----------------------------------------------------------------------------------------
-
-
-def _rows(chain: Sequence[Built], spans: Mapping[Storage, int]) -> _Axis | None:
-    """Return the outermost axis that all arrays have in common, as their writers see them."""
-    counts = []
-    for storage, span in spans.items():
-        writer = next((b for b in chain if storage in b.written()), None)
-        if writer is None:
-            return None
-        stores = [each for each in writer.kernel.stores if writer.memory_of(each) is storage]
-        at = _within_block(stores[0].src[1])
-        terms = [(abs(k), r) for r, k in at.terms.items()]
-        if not terms or any(r.op is not forms.RANGE for _, r in terms):
-            return None
-        step, r = max(terms, key=lambda term: term[0])
-        if step * extent(r) != span:
-            return None
-        counts.append(extent(r))
-    count = min(counts)
-    if count < 2 or any(span % count for span in spans.values()):
-        return None
-    return _Axis(count, {storage: span // count for storage, span in spans.items()})
-
-
-def _within_block(at: Node) -> Affine:
-    """Return an index without the place of the block."""
-    found = affine_of(at)
-    return Affine(
-        {r: k for r, k in found.terms.items() if r.op is not forms.VARIABLE}, found.constant
-    )
-
-
-def _part(built: Built, axis: _Axis) -> _Part | None:
-    """Return the launch with its rows as a range of its own; None if there is none."""
-    found: tuple[Node, int] | None = None
-    for access in built.accesses():
-        size = axis.sizes.get(built.memory_of(access))
-        if size is not None:
-            here = _row_of(_within_block(access.src[1]), size, axis.count)
-            if here is None or (found is not None and found != here):
-                return None
-            found = here
-    if found is None:
-        return None
-    r, inner = found
-    if r in running_ranges(built.kernel.nodes()):
-        return None  # its points come one after the other
-    return _added_up(_Part(*((built, r) if inner == 1 else _split(built, r, inner))))
-
-
-def _row_of(at: Affine, size: int, count: int) -> tuple[Node, int] | None:
-    """Return the range that counts rows of `size` elements in an index, and its points per row.
-
-    None if there is none, or if the rest of the index may lead into another row.
-    """
-    for r, step in at.terms.items():
-        if r.op is forms.RANGE and step * extent(r) == size * count and size % step == 0:
-            low, high = bounds(at.without(r).node())
-            is_inside = low is not None and high is not None and low >= 0 and high < step
-            return (r, size // step) if is_inside else None
-    return None
-
-
-def _split(built: Built, r: Node, inner: int) -> tuple[Built, Node]:
-    """Return the launch with `r` as outer * inner + rest."""
-    number = 1 + max(number_of(each) for each in built.kernel.ranges())
-    outer, rest = range_(number, extent(r) // inner), range_(number + 1, inner)
-    return built.over({r: (outer, rest)}, {r: outer * inner + rest}), outer
-
-
-# --- sums over rows -------------------------------------------------------------------------------
-
-
-def _added_up(part: _Part) -> _Part | None:
-    """Let every store run over rows, or add its sums over rows to memory of their own.
-
-    Before: dk[j] = f(sum over i of a[i, j])
-    After:  sums[j] = 0;   for each block: sums[j] += sum over i of a[i, j];   dk[j] = f(sums[j])
-
-    None if a store repeats for every block what does not depend on it.
-    """
-    built, row = part.built, part.row
-    kept: list[Node] = []
-    final: list[Node] = []
-    sums: dict[Node, Node] = {}
-    used = list(built.used)
-    for each in built.kernel.stores:
-        if row in each.ranges:
-            if row not in affine_of(each.src[1]).terms:
-                return None
-            kept.append(each)
-            continue
-        over_rows = [n for n in Kernel((each,), ()).nodes() if row in bound_ranges(n)]
-        if not over_rows:
-            return None
-        if each.arg is not None:  # one that an axis outside has made so
-            kept.append(each)
-            continue
-        for total in over_rows:
-            if total not in sums:
-                order = [r for r in built.kernel.order if r in total.ranges]
-                shape = [extent(r) for r in order]
-                memory = param(len(used), total.dtype, (prod(shape),))
-                used.append(Storage(total.dtype, prod(shape)))
-                sums[total] = load(memory, flat_index(order, shape))
-        final.append(each)
-    if not sums:
-        return part
-    for total, back in sums.items():
-        kept.append(store(back.src[0], back.src[1], total, combine=total.arg[0]))
-    done = transform(final, lambda node, src: rebuild(node, src), sums)
-    return _Part(
-        built.with_stores(kept, used),
-        row,
-        tuple([_filled(built, used[b.src[0].arg[0]], t.arg[0]) for t, b in sums.items()]),
-        (built.with_stores([done[each] for each in final], used),),
-    )
-
-
-def _filled(built: Built, storage: Storage, op: Op) -> Built:
-    """Return a launch that sets all of an array to the identity of `op`."""
-    assert op.identity is not None
-    r = range_(0, storage.size)
-    value = const(convert_scalar(op.identity(storage.dtype), storage.dtype), storage.dtype)
-    first = store(param(0, storage.dtype, (storage.size,)), r, value)
-    name = f"{op.name} ({storage.size},)"
-    reason = Reason((name,), ("what blocks of rows are added to",))
-    return Built(Kernel((first,), (r,)), (storage,), built.lines, reason)
-
-
-# --- blocks ---------------------------------------------------------------------------------------
-
-
 def _over_rows(
-    parts: Sequence[_Part],
+    parts: Sequence[Part],
     rooms: Sequence[Storage],
-    axis: _Axis,
+    axis: Axis,
     rows: int,
     name: str,
     starts: Sequence[int],

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from inkle.ir import forms
 from inkle.ir.loop import Kernel, reduce
 from inkle.ir.node import Node, rebuild, toposort, transform
-from inkle.ir.plan import Launch
+from inkle.ir.plan import Blocks, Launch, Run
 from inkle.ir.size import variable
 from inkle.ir.tensor import param
 from inkle.schedule.nest import Storage
@@ -106,6 +106,82 @@ class Built:
         left = {n for n in toposort(new) if n.op is forms.RANGE}
         kernel = Kernel(new, tuple([r for r in self.kernel.order if r in left]))
         return replace(self, kernel=kernel, used=mine)
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltBlocks:
+    """Blocks of rows of the plan in the making, see `ir.plan.Blocks`.
+
+    Attributes:
+        variants: chains of launches, with values of a block that runs them.
+        names: of the VARIABLEs that tell blocks apart.
+        units, rooms: see there.
+    """
+
+    variants: tuple[tuple[Built, ...], ...]
+    names: tuple[str, ...]
+    units: tuple[tuple[Run, ...], ...]
+    rooms: frozenset[Storage]
+
+    @property
+    def launches(self) -> list[Built]:
+        """Those of all variants."""
+        return [built for chain in self.variants for built in chain]
+
+    @property
+    def used(self) -> tuple[Storage, ...]:
+        """Memory."""
+        return tuple(dict.fromkeys([own for built in self.launches for own in built.used]))
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Lines of the user's program."""
+        return tuple(dict.fromkeys([line for built in self.launches for line in built.lines]))
+
+    @property
+    def reason(self) -> Reason:
+        """What its launches store, and why they are apart."""
+        reasons = [built.reason for built in self.launches]
+        pairs = [zip(each.stores, each.reasons, strict=True) for each in reasons]
+        found = dict([pair for each in pairs for pair in each])
+        return Reason(tuple(found), tuple(found.values()))
+
+    def written(self) -> set[Storage]:
+        """Return the memory that it writes."""
+        return set().union(*[built.written() for built in self.launches])
+
+    def loaded(self) -> set[Storage]:
+        """Return the memory that it reads."""
+        return set().union(*[built.loaded() for built in self.launches])
+
+    def instead_of(self, first: Sequence[Built], chain: Sequence[Built]) -> BuiltBlocks:
+        """Return the same blocks of `chain`, which is like the chain `first` that was cut."""
+        names = {
+            old: new
+            for one, other in zip(first, chain, strict=True)
+            for old, new in zip(one.used, other.used, strict=True)
+        }
+        for own in self.used:
+            names.setdefault(own, replace(own))
+        texts = {id(old.reason): new for old, new in zip(first, chain, strict=True)}
+
+        def named(built: Built) -> Built:
+            new = texts.get(id(built.reason), built)
+            return replace(built.renamed(names), lines=new.lines, reason=new.reason)
+
+        variants = tuple([tuple(map(named, own)) for own in self.variants])
+        rooms = frozenset([names[room] for room in self.rooms])
+        return replace(self, variants=variants, rooms=rooms)
+
+    def launch(self, memory: Sequence[int]) -> Blocks:
+        """Return the launch, given where `used` is."""
+        place = dict(zip(self.used, memory, strict=True))
+        variants = [
+            tuple([replace(b.launch([place[s] for s in b.used]), is_serial=True) for b in chain])
+            for chain in self.variants
+        ]
+        rooms = frozenset([place[room] for room in self.rooms])
+        return Blocks(tuple(variants), self.names, self.units, rooms)
 
 
 def running_over(ranges: Mapping[Node, Sequence[Node]]) -> Step:

@@ -18,7 +18,7 @@ from math import prod
 
 from inkle.ir import forms
 from inkle.ir.loop import Kernel, extent
-from inkle.schedule.built import Built
+from inkle.schedule.built import Built, BuiltBlocks
 from inkle.schedule.cost import HEAVY, Facts
 from inkle.schedule.nest import Storage
 
@@ -27,17 +27,25 @@ LONGEST = 12  # launches of a chain: the longer, the more blocks would have to a
 LARGEST = 3 * LONGEST  # launches of a family
 WORTH = 12.0  # times the cost of writing and reading an array that computing it again may take
 
-Cut = Callable[[Sequence[Built], Sequence[Storage]], list[Built] | None]
+Made = Built | BuiltBlocks
+Cut = Callable[[Sequence[Built], Sequence[Storage], Facts], list[Made] | None]
 
 
 @dataclass(eq=False, slots=True)
 class Step:
     """Launches that stay together: one, or all blocks of a chain (`is_cut`)."""
 
-    launches: list[Built]
+    launches: Sequence[Made]
     reads: set[Storage]
     writes: set[Storage]
     is_cut: bool
+
+    @property
+    def built(self) -> Built:
+        """The launch of a step that is not cut."""
+        [built] = self.launches
+        assert isinstance(built, Built)
+        return built
 
     def touches(self) -> set[Storage]:
         """Return all memory that it uses."""
@@ -46,7 +54,7 @@ class Step:
 
 def cut_chains(
     built: Sequence[Built], fixed: Mapping[Storage, int], facts: Facts, cut: Cut
-) -> list[Built]:
+) -> list[Made]:
     """Return the launches with every chain that `cut` can cut in blocks.
 
     Args:
@@ -55,7 +63,7 @@ def cut_chains(
         facts: of the machine.
         cut: returns a chain in blocks, given the arrays that nobody else uses; None if it cannot.
     """
-    steps = [_step([each]) for each in built]
+    steps = [step_of([each]) for each in built]
     tried: set[Storage] = set()
     while True:
         seed = _largest(steps, fixed, tried)
@@ -67,10 +75,11 @@ def cut_chains(
             steps = _Family(arrays, members, steps, fixed, facts).cut(cut) or steps
 
 
-def _step(launches: list[Built], *, is_cut: bool = False) -> Step:
-    kernels = {id(each.kernel): each for each in launches}.values()
-    reads = set().union(*[each.loaded() for each in kernels])
-    writes = set().union(*[each.written() for each in kernels])
+def step_of(launches: Sequence[Made], *, is_cut: bool = False) -> Step:
+    """Return launches that stay together, with all that they read and write."""
+    kernels = {id(each.kernel) if isinstance(each, Built) else id(each): each for each in launches}
+    reads = set().union(*[each.loaded() for each in kernels.values()])
+    writes = set().union(*[each.written() for each in kernels.values()])
     return Step(launches, reads, writes, is_cut)
 
 
@@ -82,7 +91,7 @@ def bytes_of(storage: Storage) -> int:
 def _largest(
     steps: Sequence[Step], fixed: Mapping[Storage, int], tried: set[Storage]
 ) -> Storage | None:
-    found = [s for step in steps if not step.is_cut for s in step.launches[0].used]
+    found = [s for step in steps if not step.is_cut for s in step.built.used]
     left = [s for s in dict.fromkeys(found) if s not in fixed and s not in tried]
     left = [s for s in left if bytes_of(s) * LONGEST >= FROM_BYTES]
     return max(left, key=bytes_of, default=None)
@@ -151,7 +160,7 @@ class _Family:
             if again is None or len(again) + len(mine) > LONGEST:
                 return None
             names = {old: new for old, _, new in again}
-            own = [step.launches[0].renamed(names) for step in mine]
+            own = [step.built.renamed(names) for step in mine]
             chains.append((mine, [launch for _, launch, _ in again] + own))
         users = self._users([chain for _, chain in chains])
         rooms: dict[int, list[Storage]] = {}
@@ -162,15 +171,15 @@ class _Family:
             return None
         steps = self._steps
         for number, (mine, chain) in enumerate(chains):
-            done = cut(chain, rooms.get(number, ()))
+            done = cut(chain, rooms.get(number, ()), self._facts)
             if done is None:
                 return None
-            steps = _gathered(steps, mine, _step(done, is_cut=True))
+            steps = gathered(steps, mine, step_of(done, is_cut=True))
         return steps
 
     def _generations(self) -> dict[Step, int]:
         """Return for each member how many times the way to it leaves the family."""
-        needs = _needs(self._steps)
+        needs = needs_of(self._steps)
         members = set(self._members)
         found: dict[Step, int] = {}
         after: dict[Step, int] = {}  # of other steps: the generation of a member that needs them
@@ -215,7 +224,7 @@ class _Family:
         copies = {storage: Storage(storage.dtype, storage.size, storage.node) for storage in wanted}
         found = []
         for storage in sorted(wanted, key=lambda s: self._place[wanted[s]]):
-            launch = wanted[storage].launches[0]
+            launch = wanted[storage].built
             stores = [s for s in launch.kernel.stores if launch.memory_of(s) is storage]
             launch = launch.with_stores(stores, launch.used)
             found.append((storage, launch.renamed(copies), copies[storage]))
@@ -247,7 +256,7 @@ def time_of(kernel: Kernel, facts: Facts) -> float:
     return total * facts.flop
 
 
-def _needs(steps: Sequence[Step]) -> dict[Step, set[Step]]:
+def needs_of(steps: Sequence[Step]) -> dict[Step, set[Step]]:
     """Return for each step those that must run earlier, as far as they do not follow."""
     writer: dict[Storage, Step] = {}
     readers: dict[Storage, list[Step]] = {}
@@ -263,11 +272,11 @@ def _needs(steps: Sequence[Step]) -> dict[Step, set[Step]]:
     return needs
 
 
-def _gathered(steps: Sequence[Step], chain: Sequence[Step], blocks: Step) -> list[Step]:
+def gathered(steps: Sequence[Step], chain: Sequence[Step], blocks: Step) -> list[Step]:
     """Return steps with `blocks` in place of a chain; what is between waits, if it needs any."""
     members = set(chain)
     places = [i for i, step in enumerate(steps) if step in members]
-    needs = _needs(steps)
+    needs = needs_of(steps)
     before: list[Step] = []
     after: list[Step] = []
     waiting = set(members)

@@ -33,6 +33,7 @@ class Facts:
         chunks: independent parts of the work needed to keep the workers busy.
         small: points of work below which parallelism does not matter.
         chunk: elements that one chunk of a long reduction combines.
+        threads: workers.
     """
 
     flop: float = 0.02
@@ -45,6 +46,7 @@ class Facts:
     chunks: int = 8
     small: int = 32 * 1024
     chunk: int = 64 * 1024
+    threads: int = 1
 
 
 #: Arithmetic operations that one of these takes once decomposed; all others count as one.

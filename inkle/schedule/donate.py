@@ -22,7 +22,7 @@ from inkle.ir import forms
 from inkle.ir.bounds import bounds
 from inkle.ir.loop import Kernel
 from inkle.ir.node import Node, substitute, toposort
-from inkle.ir.plan import Launch, Plan, Repeat, Role
+from inkle.ir.plan import AnyLaunch, Launch, Plan, Role
 from inkle.ir.tensor import param
 from inkle.rewrite.affine import affine_of
 from inkle.schedule.lives import FROM_BYTES, Lives
@@ -40,7 +40,7 @@ def donate(plan: Plan, wanted: Mapping[int, int]) -> Plan:
     """
     inputs = {m.number: i for i, m in enumerate(plan.memory) if m.role is Role.INPUT}
     returned = Counter(plan.outputs)
-    launches: dict[int, Launch | Repeat] = dict(enumerate(plan.launches))
+    launches: dict[int, AnyLaunch] = dict(enumerate(plan.launches))
     users: dict[int, set[int]] = {place: set() for place in range(len(plan.memory))}
     for number, launch in launches.items():
         for place in launch.memory:
@@ -87,7 +87,7 @@ def _overwritten(plan: Plan, lives: Lives) -> Plan | None:
     """Return the plan with one value fewer at its peak."""
     step = lives.peak
     launch = plan.launches[step]
-    if isinstance(launch, Repeat):
+    if not isinstance(launch, Launch):
         return None
     here = [p for p in launch.memory if plan.memory[p].role is not Role.INPUT]
     born = [p for p in here if lives.first[p] == step]
@@ -116,8 +116,8 @@ def _fits(plan: Plan, new: int, old: int) -> bool:
 
 
 def _written_over(
-    launches: Mapping[int, Launch | Repeat], new: int, old: int
-) -> dict[int, Launch | Repeat] | None:
+    launches: Mapping[int, AnyLaunch], new: int, old: int
+) -> dict[int, AnyLaunch] | None:
     """Return launches with memory `old` in place of `new`, without copies; None if not safe.
 
     Args:
@@ -141,9 +141,11 @@ def _written_over(
     return {i: each.at(places) for i, each in launches.items()}
 
 
-def _is_copy(launch: Launch | Repeat, new: int, old: int) -> bool:
+def _is_copy(launch: AnyLaunch, new: int, old: int) -> bool:
     """Whether a launch does nothing but copy memory `old` to `new`, element by element."""
-    if isinstance(launch, Repeat) or len(launch.kernel.stores) != 1 or launch.memory != (new, old):
+    if not isinstance(launch, Launch) or launch.memory != (new, old):
+        return False
+    if len(launch.kernel.stores) != 1:
         return False
     store = launch.kernel.stores[0]
     value = store.src[2]

@@ -308,9 +308,11 @@ class Storage:
 
     Attributes:
         node: the value that was stored there first, for people; of a step of a loop, not known.
+        copies: one for each worker, where each needs its own.
     """
 
     dtype: DType
     size: int
     node: Node | None = None
     is_output: bool = False
+    copies: int = 1

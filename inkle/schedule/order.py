@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from inkle.errors import InternalError
-from inkle.ir.plan import Launch, Plan, Repeat, Role
+from inkle.ir.plan import AnyLaunch, Plan, Role
 from inkle.schedule.lives import FROM_BYTES, Lives
 from inkle.schedule.nest import Nest
 
@@ -86,7 +86,7 @@ class _Eager:
         self._ready: list[int] = []
         self._freeing: list[int] = []  # of those that are ready
 
-    def run(self) -> list[Launch | Repeat]:
+    def run(self) -> list[AnyLaunch]:
         """Return the launches in the order found."""
         for i, count in enumerate(self._left):
             if not count:
@@ -130,7 +130,7 @@ class _Eager:
                     self._consider(user)
 
 
-def dependencies(launches: Sequence[Launch | Repeat]) -> list[set[int]]:
+def dependencies(launches: Sequence[AnyLaunch]) -> list[set[int]]:
     """Return for each launch those that must run before it: its writers, and readers it ends."""
     writer: dict[int, int] = {}
     readers: dict[int, list[int]] = {}

@@ -14,13 +14,14 @@ from inkle.ir.plan import Memory, Plan, Role
 from inkle.ir.size import is_symbolic, most
 from inkle.schedule.blocks import in_blocks
 from inkle.schedule.build import Builder
-from inkle.schedule.built import Built, Reason
+from inkle.schedule.built import Built, BuiltBlocks, Reason
 from inkle.schedule.chains import cut_chains
 from inkle.schedule.closed_forms import fold_reductions
 from inkle.schedule.cost import Facts
 from inkle.schedule.donate import donate, overwrite_at_peak
 from inkle.schedule.lower import Planner
 from inkle.schedule.memory import place_temporaries
+from inkle.schedule.neighbours import join_neighbours
 from inkle.schedule.nest import Nest, Storage, stored_as
 from inkle.schedule.online import in_one_pass
 from inkle.schedule.order import free_early, in_order
@@ -137,7 +138,7 @@ def _built(group: Sequence[Nest], planner: Planner, facts: Facts) -> Built | Bui
 
 def _in_blocks(
     built: Sequence[Built | BuiltLoop], fixed: Mapping[Storage, int], facts: Facts
-) -> list[Built | BuiltLoop]:
+) -> list[Built | BuiltBlocks | BuiltLoop]:
     """Cut chains of kernels into blocks of rows; loops over time stand between chains."""
     runs = [[*run] for _, run in groupby(built, type)]
     users = Counter([s for run in runs for s in {s: None for each in run for s in each.used}])
@@ -145,12 +146,15 @@ def _in_blocks(
     for each in built:  # rows of sizes that are known at launch are not cut
         if isinstance(each, Built) and each.kernel.variables():
             shared |= dict.fromkeys(each.used, -1)
-    out: list[Built | BuiltLoop] = []
+    out: list[Built | BuiltBlocks | BuiltLoop] = []
     for run in runs:
         kernels = [each for each in run if isinstance(each, Built)]
-        cut = cut_chains(kernels, {**shared, **fixed}, facts, in_blocks)
-        for each in cut if cut != kernels else ():
-            spec.verify(each.kernel, "in_blocks")
+        others = {**shared, **fixed}
+        cut = cut_chains(kernels, others, facts, in_blocks)
+        cut = join_neighbours(cut, others, facts, in_blocks)
+        for made in cut if cut != kernels else ():
+            for part in made.launches if isinstance(made, BuiltBlocks) else [made]:
+                spec.verify(part.kernel, "in_blocks")
         out += cut if kernels else run
     return out
 
@@ -159,7 +163,16 @@ def _memory(role: Role, number: int, own: Storage) -> Memory:
     shape, line = (own.node.shape, own.node.origin) if own.node is not None else ((own.size,), "")
     exact = own.size if is_symbolic(own.size) else None
     size = most(own.size)
-    return Memory(role, number, own.dtype, size, shape=shape, line=line or "", exact=exact)
+    return Memory(
+        role,
+        number,
+        own.dtype,
+        size,
+        shape=shape,
+        line=line or "",
+        exact=exact,
+        copies=own.copies,
+    )
 
 
 def _reason(builder: Builder, storage: Mapping[Node, Storage]) -> Reason:

@@ -22,7 +22,7 @@ from inkle.errors import MemoryFailure
 from inkle.ir import forms
 from inkle.ir.loop import Kernel, extent
 from inkle.ir.node import bound_ranges
-from inkle.ir.plan import Launch, Plan, Repeat, Role, kernel_calls
+from inkle.ir.plan import Launch, Plan, Role, kernel_calls
 from inkle.schedule.cost import Facts
 from inkle.schedule.lives import Lives
 from inkle.schedule.memory import place_temporaries
@@ -199,7 +199,7 @@ class _Search:
             return None
         step = self._writers[place][0]
         launch = self.plan.launches[step]
-        if step >= self.lives.peak or isinstance(launch, Repeat) or not _is_pure(launch.kernel):
+        if step >= self.lives.peak or not isinstance(launch, Launch) or not _is_pure(launch.kernel):
             return None
         return step
 

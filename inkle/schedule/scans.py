@@ -222,7 +222,9 @@ def repeated(
     for number, memory in enumerate(step.memory):
         slot = memory.number
         if memory.role is Role.TEMPORARY:
-            place = sight.whole(Storage(memory.dtype, memory.size))
+            room = Storage(memory.dtype, memory.size)
+            room.copies = memory.copies
+            place = sight.whole(room)
         elif memory.role is Role.OUTPUT:
             place = written[step.outputs.index(number)]
         elif slot < recurrence.carried:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inkle.check.interpreter import KernelFault, Memory, boxes, run_kernel, run_plan
+from inkle.check.interpreter import KernelFault, Memory, boxes, run_kernel
+from inkle.check.plans import run_plan
 from inkle.check.points import Space, disagreement
 from inkle.errors import InternalError
 from inkle.ir import dtype as dt

@@ -9,13 +9,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from inkle.check.interpreter import run_plan
 from inkle.check.numpy_algebra import numpy_dtype, to_array, to_bits
+from inkle.check.plans import run_plan
 from inkle.engine import pipeline, realize, storage
 from inkle.ir import spec
 from inkle.ir.dtype import bfloat16
 from inkle.ir.node import substitute
-from inkle.ir.plan import Launch, Plan, Repeat, kernel_calls
+from inkle.ir.plan import AnyLaunch, Blocks, Plan, Repeat, kernel_calls
 from inkle.kernel.machine import Machine
 from inkle.runtime.cpu.buffer import Buffer
 from inkle.schedule import schedule
@@ -59,10 +59,14 @@ def _leaf(dtype, array):
 
 
 def _lowered(plan: Plan, machine: Machine) -> Plan:
-    def lower(each: Launch | Repeat) -> Launch | Repeat:
+    def lower(each: AnyLaunch) -> AnyLaunch:
         if isinstance(each, Repeat):
             return replace(each, launches=tuple(map(lower, each.launches)))
-        return replace(each, kernel=pipeline.lower(each.kernel, machine))
+        if isinstance(each, Blocks):
+            variants = [tuple(map(lower, chain)) for chain in each.variants]
+            return replace(each, variants=tuple(variants))
+        one = replace(machine, threads=1) if each.is_serial else machine
+        return replace(each, kernel=pipeline.lower(each.kernel, one))
 
     return replace(plan, launches=tuple(map(lower, plan.launches)))
 

@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 
-from inkle.check.interpreter import run_plan
+from inkle.check.plans import run_plan
 from inkle.ir import loop, tensor
 from inkle.ir.dtype import DType, float32, index, int32
 from inkle.ir.loop import Kernel

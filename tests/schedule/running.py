@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from inkle.check.interpreter import run_plan
+from inkle.check.plans import run_plan
 from inkle.check.reference import evaluate
 from inkle.config import Context
 from inkle.ir.node import Node

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inkle.check.interpreter import run_plan
+from inkle.check.plans import run_plan
 from inkle.ir import forms, tensor
 from inkle.ir.dtype import float32, int32
 from inkle.ir.node import Node

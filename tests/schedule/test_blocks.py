@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,14 +11,15 @@ import pytest
 from inkle import Context, Tensor
 from inkle.autodiff import gradient
 from inkle.check.fuzz import fuzz
-from inkle.check.interpreter import run_plan
+from inkle.check.plans import run_plan
 from inkle.check.reference import evaluate
 from inkle.ir import ops, tensor
 from inkle.ir.dtype import float32
 from inkle.ir.node import Node
 from inkle.ir.op import Op
-from inkle.ir.plan import Plan, Role
-from inkle.schedule import blocks, chains, schedule
+from inkle.ir.plan import Blocks, Plan, Role, kernel_calls
+from inkle.schedule import blocks, chains, neighbours, schedule
+from inkle.schedule.built import Built
 from tests.fuzz import executors
 from tests.schedule.networks import softmax
 
@@ -29,6 +31,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "LARGEST_BYTES", 4 << 10)
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 2 << 10)
     monkeypatch.setattr(blocks, "LEAST_ROWS", 2)
+    monkeypatch.setattr(blocks, "IN_TURN_BYTES", 4 << 10)
 
 
 def matmul(x: Node, y: Node) -> Node:
@@ -64,6 +67,12 @@ def room(plan: Plan) -> int:
     return sum(m.size * m.dtype.itemsize for m in plan.memory if m.role is Role.TEMPORARY)
 
 
+def combined(plan: Plan) -> set[Op | None]:
+    """Return the operations with which kernels add to memory."""
+    kernels = [launch.kernel for launch, _ in kernel_calls(plan.launches)]
+    return {store.arg for kernel in kernels for store in kernel.stores}
+
+
 def whole(monkeypatch: pytest.MonkeyPatch, outputs: list[Node]) -> int:
     """Return the bytes of temporaries without blocks."""
     with monkeypatch.context() as patch:
@@ -82,8 +91,9 @@ def test_attention_has_room_for_a_few_rows(
     plan = check(outputs, arrays)
 
     assert room(plan) <= max(whole(monkeypatch, outputs) // 2, 2 * blocks.LARGEST_BYTES)
-    assert len({launch.kernel for launch in plan.launches}) <= 4
-    assert len(plan.launches) > 4
+    calls = [*kernel_calls(plan.launches)]
+    assert len({launch.kernel for launch, _ in calls}) <= 4
+    assert sum(times for _, times in calls) > 4
 
 
 def test_values_that_depend_on_the_row_stay_right() -> None:
@@ -97,7 +107,7 @@ def test_values_that_depend_on_the_row_stay_right() -> None:
 
     plan = check([matmul(softmax(masked), v)], arrays)
 
-    assert any(launch.values for launch in plan.launches)
+    assert any(launch.values for launch, _ in kernel_calls(plan.launches))
 
 
 def test_sums_over_rows_are_added_up_block_by_block() -> None:
@@ -107,8 +117,8 @@ def test_sums_over_rows_are_added_up_block_by_block() -> None:
 
     plan = check([turned], arrays)
 
-    assert any(launch.values for launch in plan.launches)
-    assert any(store.arg is ops.ADD for each in plan.launches for store in each.kernel.stores)
+    assert any(launch.values for launch, _ in kernel_calls(plan.launches))
+    assert ops.ADD in combined(plan)
 
 
 def test_chains_that_disagree_on_rows_stay_whole() -> None:
@@ -119,7 +129,7 @@ def test_chains_that_disagree_on_rows_stay_whole() -> None:
 
     plan = check([matmul(both, x)], arrays)
 
-    assert not any(launch.values for launch in plan.launches)
+    assert not any(launch.values for launch, _ in kernel_calls(plan.launches))
 
 
 def test_kernels_that_look_at_the_next_row_stay_whole() -> None:
@@ -135,7 +145,7 @@ def test_kernels_that_look_at_the_next_row_stay_whole() -> None:
 
     plan = check([tensor.reduce(later * earlier, ops.ADD, (2,))], arrays)
 
-    assert not any(launch.values for launch in plan.launches)
+    assert not any(launch.values for launch, _ in kernel_calls(plan.launches))
 
 
 def test_scores_that_are_a_result_are_stored_whole() -> None:
@@ -184,7 +194,7 @@ def test_scores_are_computed_again_on_the_way_back(
 
     plan = check(outputs, arrays)
 
-    assert len(plan.launches) > 20
+    assert sum(times for _, times in kernel_calls(plan.launches)) > 20
     assert room(plan) <= whole(monkeypatch, outputs) // 2
     assert all(m.size < places * places for m in plan.memory)
 
@@ -211,7 +221,7 @@ def test_reductions_over_rows_continue_from_block_to_block(op: Op) -> None:
 
     plan = check([columns, tensor.reduce(weights, ops.ADD, (2,))], arrays)
 
-    assert any(store.arg is op for each in plan.launches for store in each.kernel.stores)
+    assert op in combined(plan)
 
 
 def test_blocks_give_the_same_bits_at_every_run() -> None:
@@ -243,3 +253,98 @@ def test_random_programs_in_tiny_blocks(monkeypatch: pytest.MonkeyPatch) -> None
     found = fuzz(executors.by_schedule, range(100), "tests.fuzz.executors:by_schedule", size=20)
 
     assert not found, found[0]
+
+
+# --- blocks that do not need each other -----------------------------------------------------------
+
+
+def blocks_of(plan: Plan) -> list[Blocks]:
+    return [each for each in plan.launches if isinstance(each, Blocks)]
+
+
+def test_blocks_that_do_not_need_each_other_are_one_launch() -> None:
+    arrays = inputs((12, 24, 4), (12, 24, 4), (12, 24, 4))
+
+    plan = check([attention(*arrays)], arrays)
+
+    [only] = plan.launches
+    assert isinstance(only, Blocks)
+    assert len(only.units) >= 12
+    assert only.rooms
+
+
+def test_sums_over_rows_stay_with_one_worker() -> None:
+    """Gradients of keys are added up over the rows of a head: the units are heads."""
+    arrays = inputs((16, 40, 4), (16, 40, 4), (16, 40, 4))
+
+    plan = check(attention_with_loss(*arrays), arrays)
+
+    [back] = [each for each in blocks_of(plan) if any(len(unit) > 1 for unit in each.units)]
+    assert len(back.units) == 16
+    sums = [store for launch in back.launches for store in launch.kernel.stores if store.arg]
+    assert sums
+
+
+def test_small_chains_are_joined_where_they_follow_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(chains, "FROM_BYTES", 1 << 60)
+    monkeypatch.setattr(neighbours, "FROM_BYTES", 1)
+    monkeypatch.setattr(neighbours, "LEAST_BYTES", 1)
+    arrays = inputs((8, 24, 4), (8, 24, 4), (8, 24, 4))
+    q, k, v = arrays
+
+    plan = check([attention(attention(q, k, v), k, v)], arrays)
+
+    assert all(len(each.launches) == 3 for each in blocks_of(plan)) or len(plan.launches) == 1
+    assert sum(len(each.launches) for each in blocks_of(plan)) == 6
+
+
+def test_equal_chains_are_cut_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chains, "FROM_BYTES", 1 << 60)
+    monkeypatch.setattr(neighbours, "FROM_BYTES", 1)
+    monkeypatch.setattr(neighbours, "LEAST_BYTES", 1)
+    calls: list[int] = []
+
+    def spied(chain: list[Built], *args: Any) -> Any:
+        calls.append(len(chain))
+        return blocks.in_blocks(chain, *args)
+
+    monkeypatch.setattr("inkle.schedule.plan.in_blocks", spied)
+    layers = 5
+    arrays = inputs(*[(8, 24, 4)] * (2 * layers + 1))
+    x, *others = arrays
+    for k, v in zip(others[::2], others[1::2], strict=True):
+        x = tensor.contiguous(tensor.permute(attention(x, k, v), (1, 0, 2)))
+        x = tensor.reshape(x * 0.5, (8, 24, 4))
+
+    plan = check([x], arrays)
+
+    assert sum(len(each.launches) for each in blocks_of(plan)) >= 2 * layers
+    assert len(calls) < 4 * layers
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_native_blocks_have_a_room_for_each_worker(threads: int) -> None:
+    random = np.random.default_rng(3)
+    q, k, v = (random.normal(size=(16, 45, 8)).astype(np.float32) for _ in range(3))
+    with Context(INKLE_THREADS=threads):
+        for _ in range(5):
+            found = (Tensor(q) @ Tensor(k).transpose(1, 2)).softmax(-1) @ Tensor(v)
+            scores = q.astype(np.float64) @ k.transpose(0, 2, 1)
+            weights = np.exp(scores - scores.max(-1, keepdims=True))
+            want = weights / weights.sum(-1, keepdims=True) @ v
+            np.testing.assert_allclose(found.numpy(), want, rtol=1e-4, atol=1e-5)
+
+
+def test_random_programs_in_joined_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chains, "FROM_BYTES", 1 << 60)
+    monkeypatch.setattr(neighbours, "FROM_BYTES", 1)
+    monkeypatch.setattr(neighbours, "LEAST_BYTES", 1)
+    monkeypatch.setattr(blocks, "UNITS", 2)
+    monkeypatch.setattr(blocks, "LEAST_ROWS", 1)
+
+    for executor in ("by_schedule", "by_engine"):
+        run = getattr(executors, executor)
+        found = fuzz(run, range(100), f"tests.fuzz.executors:{executor}", size=20)
+        assert not found, found[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inkle.check.interpreter import run_plan
+from inkle.check.plans import run_plan
 from inkle.check.reference import evaluate
 from inkle.ir import ops, tensor
 from inkle.ir.dtype import float32, int32

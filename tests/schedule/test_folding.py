@@ -9,7 +9,7 @@ import pytest
 
 from inkle import Tensor
 from inkle.check.accesses import prove_in_bounds
-from inkle.check.interpreter import run_plan
+from inkle.check.plans import run_plan
 from inkle.config import Context
 from inkle.engine import storage
 from inkle.engine.realize import canonicalize

@@ -37,6 +37,7 @@ def narrowed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     monkeypatch.setattr(blocks, "LARGEST_BYTES", 64 << 10)
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 4 << 10)
     monkeypatch.setattr(blocks, "LEAST_ROWS", 4)
+    monkeypatch.setattr(blocks, "IN_TURN_BYTES", 4 << 10)
     monkeypatch.setattr(hidden, "LEAST", 16)
     monkeypatch.setattr(hidden, "STEP", 8)
     return found

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from inkle import Context
-from inkle.check.interpreter import run_plan
+from inkle.check.plans import run_plan
 from inkle.ir import ops, tensor
 from inkle.ir.dtype import float32, float64
 from inkle.ir.node import Node

@@ -11,7 +11,7 @@ from inkle.runtime.cpu.graph import Graph
 from inkle.runtime.cpu.llvm import compile_ir
 from inkle.runtime.cpu.memory import Allocator, Buffer
 from inkle.runtime.cpu.target import Target, require_runs_here
-from inkle.runtime.device import Launch, MemoryReport, Repeat
+from inkle.runtime.device import Blocks, Launch, MemoryReport, Repeat
 
 
 class Program(device.Program):
@@ -60,7 +60,7 @@ class CpuDevice(device.Device):
         """Compile the kernel `name` from LLVM IR text."""
         return Program(name, compile_ir(source, [name], target=self.target)[name])
 
-    def graph(self, launches: Sequence[Launch | Repeat]) -> Graph:
+    def graph(self, launches: Sequence[Launch | Repeat | Blocks]) -> Graph:
         """Prepare launches to be run together, again and again."""
         return Graph(launches)
 

@@ -8,16 +8,16 @@ A graph is one block of 64-bit words:
     sources    for each argument, the address of its slot
     functions, pointers, chunks   for each launch: code, its arguments, number of chunks
     items      what runs, in order: the number of a launch n, -1 - n for a loop, or, from the number
-               of launches on, a group of launches that run side by side
+               of launches on, a group of launches that run as one: side by side, or block by block
     loops      for each loop: steps, its first move and the last, its first item and the last
     moves      for each: addresses of two slots, bytes of a row, first row, step, number of rows
-    groups     for each the address of its words, see `group`
+    groups     for each the address of its words, see `group` and `blocks`
 
 Running it goes through the items. A launch copies its slots to its arguments (`*argument =
 **source`), then calls the kernel: a single chunk directly, more through the pool. A loop runs its
 own items once per step, after it has moved its slots one row on. A group is one launch of the
-chunks of several kernels; only with a clock they run one by one. To give a captured graph another
-input, write one word of the table.
+chunks of several kernels (only with a clock they run one by one) or of blocks. To give a captured
+graph another input, write one word of the table.
 """
 
 from __future__ import annotations
@@ -34,11 +34,13 @@ from typing import Any, SupportsFloat
 from inkle.errors import DeviceError
 from inkle.runtime import device
 from inkle.runtime.cpu import graph_ir
+from inkle.runtime.cpu.blocks import Blocks
 from inkle.runtime.cpu.group import Group
 from inkle.runtime.cpu.llvm import compile_ir
 from inkle.runtime.cpu.pool import Pool, default_pool
 from inkle.runtime.device import Buffer, Launch, Move, Repeat
 
+AnyLaunch = Launch | Repeat | device.Blocks
 __all__ = ["Graph", "Launch", "Move", "Repeat", "float_bits"]
 
 MAX_CHUNKS = 2**31 - 1  # what the pool counts; see pool_ir
@@ -70,7 +72,7 @@ class Graph(device.Graph):
 
     def __init__(
         self,
-        launches: Sequence[Launch | Repeat],
+        launches: Sequence[AnyLaunch],
         *,
         slots: int | None = None,
         pool: Pool | None = None,
@@ -104,7 +106,7 @@ class Graph(device.Graph):
         loops[:] = [*chain(*flat.loops)]
         moves[:] = [*chain(*[_words(move, table) for move in flat.moves])]
         self._launches, self._members = calls, flat.groups
-        self._groups: dict[int, Group] = {}
+        self._groups: dict[int, Group | Blocks] = {}
         for number in range(len(flat.groups)):
             self._write_group(number)
         words: dict[int, int] = {
@@ -140,15 +142,21 @@ class Graph(device.Graph):
         _check_chunks(chunks)
         self._launches[launch] = replace(self._launches[launch], chunks=chunks)
         self._chunks[launch] = chunks
-        for number, members in enumerate(self._members):
-            if launch in members:
+        for number, (members, blocks) in enumerate(self._members):
+            if launch in members and blocks is None:
                 self._write_group(number)
         self._parallel = self._is_parallel()
 
     def _write_group(self, number: int) -> None:
-        members = self._members[number]
-        each = [self._launches[i] for i in members]
-        group = Group(members, each, self._functions, self._pointers)
+        members, blocks = self._members[number]
+        group: Group | Blocks
+        if blocks is not None:
+            run = _native()["run_blocks"]
+            group = Blocks(members, blocks, self._functions, self._pointers, run)
+        else:
+            each = [self._launches[i] for i in members]
+            run = _native()["run_unit"]
+            group = Group(members, each, self._functions, self._pointers, run)
         _check_chunks(group.units)
         self._groups[number] = group
         self._group_words[number] = group.address
@@ -179,7 +187,15 @@ class Graph(device.Graph):
         run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(_native()["run_graph"])
         first = (run, self._address, ctypes.addressof(times))
         deque(starmap(operator.call, [first, *then]), maxlen=0)
-        return [times[i] * 1e-9 for i in range(len(self._chunks))]
+        seconds = [times[i] * 1e-9 for i in range(len(self._chunks))]
+        for number, group in self._groups.items():
+            if isinstance(group, Blocks):  # threads took their times at once
+                members, _ = self._members[number]
+                total = sum([seconds[i] for i in members]) or 1.0
+                wall = group.take_wall() * 1e-9
+                for i in members:
+                    seconds[i] *= wall / total
+        return seconds
 
 
 def scalar_bits(value: int | SupportsFloat) -> int:
@@ -219,32 +235,33 @@ class _Flat:
     Attributes:
         launches: all launches, in the order in which they first run.
         items, loops, moves: see the module's docstring.
-        groups: for each the numbers of its launches.
+        groups: for each the numbers of its launches, and the blocks if it is such.
         count: how many items there are outside of loops.
     """
 
-    def __init__(self, launches: Sequence[Launch | Repeat]) -> None:
+    def __init__(self, launches: Sequence[AnyLaunch]) -> None:
         self.launches: list[Launch] = []
         self.moves: list[Move] = []
         self.loops: list[tuple[int, ...]] = []
         self.items: list[int] = []
-        self.groups: list[range] = []
+        self.groups: list[tuple[range, device.Blocks | None]] = []
         self._total = _count(launches)
         _, self.count = self._add(launches)
 
-    def _add(self, launches: Sequence[Launch | Repeat]) -> tuple[int, int]:
+    def _add(self, launches: Sequence[AnyLaunch]) -> tuple[int, int]:
         """Add items; return the first and the one after the last."""
         first = len(self.items)
         together = _together(launches)
         self.items += [0] * len(together)
         for place, each in enumerate(together, first):
             if not isinstance(each, Repeat):
-                number = len(self.launches)
-                self.launches += each
+                blocks = None if isinstance(each, list) else each
+                number, own = len(self.launches), each if isinstance(each, list) else each.launches
+                self.launches += own
                 self.items[place] = number
-                if len(each) > 1:
+                if blocks is not None or len(own) > 1:
                     self.items[place] = self._total + len(self.groups)
-                    self.groups.append(range(number, number + len(each)))
+                    self.groups.append((range(number, number + len(own)), blocks))
                 continue
             moves = len(self.moves)
             self.moves += each.moves
@@ -256,16 +273,16 @@ class _Flat:
         return first, first + len(together)
 
 
-def _count(launches: Sequence[Launch | Repeat]) -> int:
+def _count(launches: Sequence[AnyLaunch]) -> int:
     return sum(1 if isinstance(each, Launch) else _count(each.launches) for each in launches)
 
 
-def _together(launches: Sequence[Launch | Repeat]) -> list[list[Launch] | Repeat]:
+def _together(launches: Sequence[AnyLaunch]) -> list[list[Launch] | Repeat | device.Blocks]:
     """Return launches with those that run side by side in one list."""
-    found: list[list[Launch] | Repeat] = []
+    found: list[list[Launch] | Repeat | device.Blocks] = []
     for each in launches:
         last = found[-1] if found else None
-        if isinstance(each, Repeat):
+        if not isinstance(each, Launch):
             found.append(each)
         elif each.joins and isinstance(last, list):
             last.append(each)
@@ -307,4 +324,4 @@ def _check_chunks(chunks: int) -> None:
 
 @functools.cache
 def _native() -> dict[str, int]:
-    return compile_ir(graph_ir.graph_ir(), ("run_graph",))
+    return compile_ir(graph_ir.graph_ir(), ("run_graph", "run_unit", "run_blocks"))

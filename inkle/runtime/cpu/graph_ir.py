@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from inkle.runtime.cpu.group import FIRST, LAST, UNITS, group_ir
+from inkle.runtime.cpu.blocks import blocks_ir
+from inkle.runtime.cpu.group import FIRST, LAST, RUN, SPLITS, UNITS, group_ir, load
 from inkle.runtime.cpu.system import Platform, system_ir
 
 # Byte offsets in the header.
@@ -14,12 +15,11 @@ LOOP_WORDS, MOVE_WORDS = 5, 6
 
 def graph_ir(platform: Platform | None = None) -> str:
     """Return the module that runs graphs, for this platform or another."""
-    return "\n".join((system_ir(platform), group_ir(), _GRAPH_IR))
+    return "\n".join((system_ir(platform), group_ir(), blocks_ir(), _GRAPH_IR))
 
 
 def _load(name: str, kind: str, offset: int, base: str = "graph") -> str:
-    return f"""%at.{name} = getelementptr i8, ptr %{base}, i64 {offset}
-  %{name} = load {kind}, ptr %at.{name}"""
+    return load(name, kind, offset, base)
 
 
 _GRAPH_IR = f"""
@@ -90,11 +90,20 @@ entry:
   {_load("first", "i64", FIRST, "group")}
   {_load("last", "i64", LAST, "group")}
   {_load("units", "i64", UNITS, "group")}
+  {_load("splits", "i64", SPLITS, "group")}
+  {_load("run", "ptr", RUN, "group")}
   %plain = icmp eq ptr %times, null
-  br i1 %plain, label %together, label %next
+  %whole = icmp eq i64 %splits, 0
+  %once = or i1 %plain, %whole
+  br i1 %once, label %together, label %next
 together:
   call void @gather(ptr %graph, i64 %first, i64 %last)
-  call void @share_out(ptr %graph, ptr @run_unit, ptr %group, i64 %units)
+  br i1 %plain, label %untimed, label %timed
+untimed:
+  call void @share_out(ptr %graph, ptr %run, ptr %group, i64 %units)
+  ret void
+timed:
+  call void @launch_blocks_timed(ptr %graph, ptr %group, i64 %units, ptr %times)
   ret void
 next:
   %i = phi i64 [%first, %entry], [%i1, %one]

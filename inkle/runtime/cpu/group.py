@@ -7,12 +7,14 @@ little work to share out, together they may have enough. A group is run as
 
 like every other kernel, once the graph has given all of them their arguments. Its chunks are those
 of its launches, one launch after the other; a unit is a run of them that is worth taking: large
-chunks alone, small ones together. The words:
+chunks alone, small ones together. The words, the first of which all kinds of groups have:
 
+    run                   address of the function
+    first, last, units    the first launch, the one after the last, how many units there are
+    splits                whether its launches can run one by one (1), to be timed
     functions, pointers   of the launches: code, and where its arguments are
     ends                  for each launch, how many chunks there are up to its last
     starts                for each unit its first chunk; at the end, how many chunks there are
-    first, last, units    the first launch, the one after the last, how many units there are
 """
 
 from __future__ import annotations
@@ -25,8 +27,9 @@ from inkle.runtime.device import Launch
 
 Words = ctypes.Array[ctypes.c_int64]
 WORD_BYTES = 8
-FUNCTIONS, POINTERS, ENDS, STARTS, FIRST, LAST, UNITS = range(0, 56, 8)  # byte offsets
-N_WORDS = 7
+RUN, FIRST, LAST, UNITS, SPLITS, FUNCTIONS, POINTERS, ENDS, STARTS = range(0, 72, 8)  # byte offsets
+COMMON_WORDS = 5
+N_WORDS = 9
 
 
 class Group:
@@ -40,10 +43,16 @@ class Group:
         members: numbers of the launches in their graph.
         launches: at least one; none may write what another one uses.
         functions, pointers: words of all launches of the graph.
+        run: address of `run_unit`.
     """
 
     def __init__(
-        self, members: range, launches: Sequence[Launch], functions: Words, pointers: Words
+        self,
+        members: range,
+        launches: Sequence[Launch],
+        functions: Words,
+        pointers: Words,
+        run: int,
     ) -> None:
         chunks = [launch.chunks for launch in launches]
         starts = unit_starts(chunks, [launch.weight for launch in launches])
@@ -53,9 +62,9 @@ class Group:
         ends = self.address + WORD_BYTES * N_WORDS
         skipped = WORD_BYTES * members.start
         self._words[:] = [
+            run, members.start, members.stop, self.units, 1,
             ctypes.addressof(functions) + skipped, ctypes.addressof(pointers) + skipped,
-            ends, ends + WORD_BYTES * len(chunks),
-            members.start, members.stop, self.units, *accumulate(chunks), *starts,
+            ends, ends + WORD_BYTES * len(chunks), *accumulate(chunks), *starts,
         ]  # fmt: skip
 
 
@@ -88,13 +97,18 @@ def group_ir() -> str:
     return _GROUP_IR
 
 
+def load(name: str, kind: str, offset: int, base: str) -> str:
+    """Return LLVM text that reads the word at `offset` bytes from %base as %name."""
+    return f"""%at.{name} = getelementptr i8, ptr %{base}, i64 {offset}
+  %{name} = load {kind}, ptr %at.{name}"""
+
+
 def _load(name: str, offset: int) -> str:
-    return f"""%at.{name} = getelementptr i8, ptr %group, i64 {offset}
-  %{name} = load ptr, ptr %at.{name}"""
+    return load(name, "ptr", offset, "group")
 
 
 _GROUP_IR = f"""
-define internal void @run_unit(ptr %group, i64 %unit) nounwind {{
+define void @run_unit(ptr %group, i64 %unit) nounwind {{
 entry:
   {_load("functions", FUNCTIONS)}
   {_load("pointers", POINTERS)}
