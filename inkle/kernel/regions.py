@@ -23,7 +23,7 @@ BROADCAST, CONTIGUOUS, SHUFFLED = 0.5, 0.6, 1.5  # cycles per vector
 GATHER, SCATTER, TRANSPOSED = 1.0, 1.5, 0.4  # cycles per element
 RUNNING = 4.0  # cycles per vector of a running combination: each waits for the one before
 STAGE_BYTES = 768 * 1024  # a panel that is larger would leave the second cache
-PANEL = 64  # columns of a product that are staged at a time
+PANEL = 32  # columns of a product that are staged at a time, at least
 length = longest
 SLOW = {ops.DIV: 8.0, ops.SQRT: 8.0, ops.TRUNCDIV: 10.0, ops.TRUNCMOD: 10.0}  # cycles per vector
 

@@ -28,6 +28,7 @@ from inkle.kernel.scopes import SEQUENTIAL
 from inkle.kernel.tensorize import choose_instruction, tensorize
 from inkle.kernel.transforms import fresh_number, has_variables, reorder, split, stage
 from inkle.kernel.transpose import LARGEST, NEAR
+from inkle.kernel.windows import sliding, stage_windows
 
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 10)
 VECTORS = (1, 2, 3, 4)
@@ -35,6 +36,7 @@ MULTIPLY_ADDS, LOADS = 2.0, 2.0  # per cycle
 FAR_BYTES = 2048  # rows this far apart share sets of the first cache and miss in the TLB
 LATENCY = 8  # multiply-adds that must be in flight: 4 cycles on 2 ports
 SPARE = 4  # registers left to the code generator; with fewer it spills accumulators
+NEARLY = 0.9  # as good: then tiles along windows, whose padded operands are staged for all of them
 BROADCAST_CYCLES, ROUND_CYCLES = 0.25, 0.7  # measured: what a row and an iteration cost besides
 
 
@@ -73,7 +75,8 @@ def choose_tile(
 ) -> Tile:
     """Return the tile with the most multiply-adds per cycle, waste at the edges included.
 
-    With `whole`, tiles must divide what they tile: tails can neither overlap nor be left out.
+    A panel that has to be staged for it must fit in fast memory. With `whole`, tiles must divide
+    what they tile: tails can neither overlap nor be left out.
     """
     # Not ranges of a reduction around this one: a last tile that overlaps would count twice there.
     free = [
@@ -85,7 +88,9 @@ def choose_tile(
         and length(r) > 1
     ]
     best = Tile((), 1, 0.0)
-    several = [v for v in VECTORS if lane is not None and _fits(lane, lanes * v, whole)] or [1]
+    most = machine.stage_bytes // _panel_bytes(region, lane, lanes)
+    several = [v for v in VECTORS if lane is not None and _fits(lane, lanes * v, whole)]
+    several = [v for v in several if v <= max(most, 1)] or [1]
     for pair in itertools.combinations(free, 2) if len(free) > 1 else [tuple(free)]:
         uses = _uses(region, pair, lane)
         for counts in itertools.product(*([u for u in ROWS if _fits(r, u, whole)] for r in pair)):
@@ -101,6 +106,16 @@ def choose_tile(
                     taken = zip(pair, counts, strict=True)
                     best = Tile(tuple((r, u) for r, u in taken if u > 1), vectors, score)
     return best
+
+
+def _panel_bytes(region: Region, lane: Node | None, lanes: int) -> int:
+    """Return the size of one vector of all rows of an operand whose lanes lie apart in memory."""
+    found = [1]
+    for load in region.loads:
+        if lane is not None and coefficient(load.src[1], lane) not in (0, 1):
+            rows = prod([length(r) for r in region.bound if r in load.ranges])
+            found.append(rows * lanes * load.dtype.itemsize)
+    return max(found)
 
 
 def _fits(r: Node, count: int, whole: bool) -> bool:
@@ -172,6 +187,10 @@ def tile_contraction(
     overlap = may_overlap(kernel)
     free = _stored(kernel) - loops - bounding(kernel)
     tile = choose_tile(region, lane, lanes, machine, free, whole=not overlap)
+    near = sliding(region)
+    if near and dot is None:
+        other = choose_tile(region, lane, lanes, machine, free & near, whole=not overlap)
+        tile = other if other.score >= NEARLY * tile.score else tile
     outer: list[Node] = []
     for r, count in tile.rows:
         kernel, _, _ = split(kernel, r, count, Axis.LOOP, Axis.UNROLL, "overlap")
@@ -184,6 +203,8 @@ def tile_contraction(
             kernel, _, inner = split(kernel, depth, row.shape[2], Axis.LOOP, Axis.LOOP, "peel")
             kernel = tensorize(kernel, row, lane, inner)
     kernel = _order(kernel, outer)
+    region = contraction(kernel)
+    kernel = stage_windows(kernel, region, machine) if region is not None else kernel
     return stage_gathers(kernel, machine)
 
 

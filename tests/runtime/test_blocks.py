@@ -1,4 +1,4 @@
-"""Blocks in a graph: runs of a few launches shared out among threads, each with a room of its own."""
+"""Blocks in a graph: runs of a few launches shared out among threads, each with its room."""
 
 from __future__ import annotations
 
