@@ -50,11 +50,11 @@ class Budget:
 # says why there is more, and has a row for whatever raised them.
 MIDDLE = ("ir", "rewrite", "rules", "autodiff", "schedule", "kernel")
 BUDGETS = (
-    Budget("ir to kernel", MIDDLE, lines=14_430, tokens=165_600),
+    Budget("ir to kernel", MIDDLE, lines=14_480, tokens=166_300),
     Budget(
         "errors to engine, CPU",
         ("errors", "config", *MIDDLE, "render", "runtime", "check", "engine"),
-        lines=21_660,
+        lines=21_720,
     ),
     Budget("tensor and nn", ("tensor", "nn"), lines=7_370),
 )

@@ -131,7 +131,7 @@ def access_cost(region: Region, access: Node, at: Node, lane: Node, lanes: int) 
     if step in (-1, 2) and len(access.src) == 2:
         return SHUFFLED
     elements = prod(length(r) for r in access.ranges)
-    panel = elements // length(lane) * min(length(lane), PANEL)
+    panel = min(length(lane), PANEL) * prod([length(r) for r in access.ranges & {*region.bound}])
     if panel * access.dtype.itemsize > STAGE_BYTES:
         return GATHER * lanes
     reuse = region.points / max(1, elements)
@@ -147,6 +147,8 @@ def vector_cost(region: Region, lane: Node, lanes: int) -> float:
     """Return cycles of a region with `lane` as its vector axis."""
     n = length(lane)
     rounds = -(-n // lanes) / n
+    if lane in region.bound and region.op is forms.REDUCE:  # its rest is peeled: 28 = 16 + 8 + 4
+        rounds = (n // lanes + (n % lanes).bit_count()) / n
     per_vector = region.work + sum(
         access_cost(region, access, at, lane, lanes) for access, at in region.accesses()
     )

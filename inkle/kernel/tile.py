@@ -32,10 +32,11 @@ from inkle.kernel.windows import sliding, stage_windows
 
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 10)
 VECTORS = (1, 2, 3, 4)
-MULTIPLY_ADDS, LOADS = 2.0, 2.0  # per cycle
+MULTIPLY_ADDS, LOADS = 2.0, 1.5  # per cycle; loads would do 2, but never do
 FAR_BYTES = 2048  # rows this far apart share sets of the first cache and miss in the TLB
 LATENCY = 8  # multiply-adds that must be in flight: 4 cycles on 2 ports
 SPARE = 4  # registers left to the code generator; with fewer it spills accumulators
+STREAM_CYCLES = 2.0  # of a vector of a panel, which comes from the second cache
 NEARLY = 0.9  # as good: then tiles along windows, whose padded operands are staged for all of them
 BROADCAST_CYCLES, ROUND_CYCLES = 0.25, 0.7  # measured: what a row and an iteration cost besides
 
@@ -138,7 +139,7 @@ def _rate(
 ) -> float:
     """Return multiply-adds per cycle of a tile; 0 if it does not fit the registers."""
     adds = vectors * prod(counts)
-    loads, held, broadcasts = 0, 0, 0
+    loads, held, streamed, broadcasts = 0, 0, 0, 0
     for axes, is_vector, n in uses:
         count = n
         for axis in axes:
@@ -146,12 +147,14 @@ def _rate(
         if is_vector:
             held += n * vectors
             loads += count * vectors
+            streamed += count * vectors
         else:
             broadcasts += count
             loads += count
     if adds + held > machine.registers - SPARE:
         return 0.0
-    cycles = max(adds / MULTIPLY_ADDS, loads / LOADS, LATENCY / MULTIPLY_ADDS)
+    streaming = STREAM_CYCLES * streamed
+    cycles = max(adds / MULTIPLY_ADDS, loads / LOADS, streaming, LATENCY / MULTIPLY_ADDS)
     return adds / (cycles + BROADCAST_CYCLES * broadcasts + ROUND_CYCLES)
 
 

@@ -21,7 +21,7 @@ from math import prod
 from inkle.ir import forms, loop, ops
 from inkle.ir.bounds import bounds
 from inkle.ir.dtype import index
-from inkle.ir.loop import Axis, Kernel, axis_of, extent, flat_index, range_
+from inkle.ir.loop import Axis, Kernel, axis_of, flat_index, longest, range_
 from inkle.ir.node import Node, const, rebuild, transform
 from inkle.kernel.machine import Machine
 from inkle.kernel.narrow import conjuncts
@@ -46,6 +46,10 @@ class Window:
 
     members: tuple[Node, ...]
     factors: tuple[int, ...]
+
+    def ranges(self) -> set[Node]:
+        """Return all ranges of its members."""
+        return {r for member in self.members for r in member.ranges}
 
     def _limits(self) -> tuple[int, int]:
         low = high = 0
@@ -126,7 +130,7 @@ def _largest_tile(kernel: Kernel, region: Region, load: Node, machine: Machine) 
         if windows is None:
             return best
         size = prod([window.span for window in windows])
-        if size * load.dtype.itemsize > machine.stage_bytes // 2:
+        if size * load.dtype.itemsize > machine.stage_bytes * 2 // 3:
             return best
         if _is_worth_it(kernel, region, load, windows, machine):
             best = windows
@@ -139,12 +143,12 @@ def _is_worth_it(
     kernel: Kernel, region: Region, load: Node, windows: Sequence[Window], machine: Machine
 ) -> bool:
     """Whether filling a tile, as often as that will be, costs less than the gates do."""
-    inner = {r for window in windows for member in window.members for r in member.ranges}
+    inner = {r for window in windows for r in window.ranges()}
     outer = [i for i, r in enumerate(kernel.order) if r in load.ranges and r not in inner]
-    filled = prod([extent(r) for r in kernel.order[: max(outer, default=-1) + 1]])
+    filled = prod([longest(r) for r in kernel.order[: max(outer, default=-1) + 1]])
     lanes = machine.lanes(load.dtype.itemsize)
     size = prod([window.span for window in windows])
-    filling = filled * size * FILL_CYCLES[windows[-1].span >= lanes]
+    filling = filled * size * FILL_CYCLES[windows[-1].span >= 4]
     return filling < GATE_CYCLES * region.points / lanes
 
 
@@ -161,7 +165,7 @@ def sliding(region: Region) -> frozenset[Node]:
 
 
 def windows_of(load: Node, inner: Sequence[Node]) -> list[Window] | None:
-    """Return the windows that a load sees of some ranges, far apart ones first.
+    """Return the windows that a load sees of some ranges, far apart ones first: see `_closeness`.
 
     None if its index or its gate is no function of such windows, with ranges of their own.
     """
@@ -182,12 +186,21 @@ def windows_of(load: Node, inner: Sequence[Node]) -> list[Window] | None:
     for atom in sorted(known, key=lambda atom: abs(at.terms.get(atom, 0))):
         for i, window in enumerate(windows):
             factor = _proportion(sums, window.members[0], atom)
-            if factor is not None and abs(factor) <= window.span:
+            if factor is not None and abs(factor) < window.span:
                 windows[i] = Window((*window.members, atom), (*window.factors, factor))
                 break
         else:
-            windows.append(Window((atom,), (1,)))
-    return windows[::-1]
+            windows.insert(0, Window((atom,), (1,)))
+    return sorted(windows, key=_closeness)
+
+
+def _closeness(window: Window) -> int:
+    """Return 2 for windows of lanes, 1 for those of copies in registers alone, 0 for others.
+
+    What one step of the innermost loop reads should lie side by side.
+    """
+    kinds = {axis_of(r) for r in window.ranges()}
+    return 2 if Axis.LANE in kinds else 1 if kinds == {Axis.UNROLL} else 0
 
 
 def _difference(test: Node) -> Affine | None:
@@ -238,7 +251,12 @@ def _staged(kernel: Kernel, load: Node, windows: Sequence[Window], machine: Mach
         order=(*kernel.order, *fresh),
         schedule=(*kernel.schedule, note),
     )
-    lanes = machine.lanes(load.dtype.itemsize)
-    if spans[-1] < lanes:
+    at = affine_of(load.src[1])
+    lane = len(windows) - 1
+    if _closeness(windows[lane]) < 2:  # else it is lanes that are used
+        steps = [abs(at.terms.get(window.members[0], 0)) for window in windows]
+        lane = steps.index(1) if 1 in steps else lane
+    lanes = min(machine.lanes(load.dtype.itemsize), 1 << (spans[lane].bit_length() - 1))
+    if lanes < 4:
         return kernel
-    return split(kernel, fresh[-1], lanes, Axis.LOOP, Axis.LANE, "overlap")[0]
+    return split(kernel, fresh[lane], lanes, Axis.LOOP, Axis.LANE, "overlap")[0]

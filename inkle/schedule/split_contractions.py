@@ -7,6 +7,8 @@ After:  p[k, o, c] = sum over b in part k, y of g[b, y, o] * x[b, y, c]
 The gradient of a convolution's weight streams both operands from memory once per tile of outputs.
 In parts, the operands of one part stay in cache while all tiles of the output pass over them; the
 parts run in parallel and are added in a fixed order, whatever the timing of the workers.
+
+Sums over so many rows that no panel of some columns stays in cache are cut as well.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ from inkle.ir.size import Size
 from inkle.schedule.cost import Facts, Varying, Work, contractions_of, varying_axes, work_of
 
 SHORTEST = 4  # a sum over fewer elements than a fourth of the result's stays in one
+LONGEST = 3072  # rows of a panel of 64 columns that stays in cache; of one of 32, twice as many
+REUSE = 32  # times that each operand is used
+SAVED = 0.1  # of an operation: what panels in cache save for each multiply-add
 MOST_PARTS = 64  # enough for balance; each part costs one more array of the output's size
 
 
@@ -57,6 +62,9 @@ def _parts_of(
     body = node.src[0]
     if any(isinstance(n, Size) for n in body.shape):
         return None
+    for_panels = _parts_for_panels(node, varying, facts)
+    if for_panels is not None:
+        return for_panels
     size = body.dtype.itemsize
     operands = sum(size * _elements(factor) for factor in body.src)
     result = size * prod(node.shape)
@@ -69,6 +77,30 @@ def _parts_of(
     if not all(axis in varying[factor] for factor in body.src):
         return None  # a part would stream the other operand as a whole
     return axis, _divisor(body.shape[axis], wanted)
+
+
+def _parts_for_panels(node: Node, varying: Varying, facts: Facts) -> tuple[int, int] | None:
+    """Return (axis, parts) so that some columns of a part stay in cache; None if they do anyway.
+
+    Products for which that matters use all that they load many times.
+    """
+    body, reduced = node.src[0], node.arg[1]
+    rows = prod([body.shape[a] for a in reduced])
+    wanted = -(-rows // LONGEST) if rows > 2 * LONGEST else 1
+    left, right = (varying[factor].difference(reduced) for factor in body.src)
+    reuse = [
+        prod([body.shape[a] for a in one - other]) for one, other in ((left, right), (right, left))
+    ]
+    if wanted < 2 or min(reuse) < REUSE:
+        return None
+    for axis in reduced:
+        n = body.shape[axis]
+        parts = next((d for d in range(wanted, min(2 * wanted, n) + 1) if n % d == 0), 0)
+        saved = SAVED * facts.flop * prod(body.shape)
+        spent = parts * prod(node.shape) * (facts.write + facts.far)
+        if parts and all(axis in varying[factor] for factor in body.src) and spent < saved:
+            return axis, parts
+    return None
 
 
 def _elements(factor: Node) -> int:
