@@ -42,6 +42,7 @@ from inkle.runtime.locks import Locked
 RandomCounter = Callable[[int], int]
 NO_LIMITS: Limits = MappingProxyType({})
 NO_SHAPES: Mapping[Storage, Shape] = MappingProxyType({})
+NO_FORMERS: Mapping[int, Storage] = MappingProxyType({})
 
 
 class Recorder:
@@ -243,8 +244,14 @@ class Captured(Locked):
         donated = self._donated()
         self._executable = executable_for(graph, donated) if graph else None
         taken = self._executable.plan.in_place if self._executable else ()
-        self._in_place = {slot: output for output, slot in donated if slot in taken}
-        self._fresh = [i for i in range(len(roots)) if i not in self._in_place.values()]
+        pairs = [(slot, output) for output, slot in donated if slot in taken]
+        self._in_place = [output for _, output in pairs]
+        self._fresh = [i for i in range(len(roots)) if i not in self._in_place]
+        slots = [slot for slot, _ in pairs]
+        others = [slot for slot in range(len(self._sources)) if slot not in slots]
+        self._over = [s for s in (self._sources[i] for i in slots) if not isinstance(s, Node)]
+        self._plain = [self._sources[i] for i in others]
+        self._order = [[*others, *slots].index(i) for i in range(len(self._sources))]
 
     def _donated(self) -> tuple[tuple[int, int], ...]:
         """Return pairs of an output and the input whose next version it is.
@@ -316,20 +323,21 @@ class Captured(Locked):
         self,
         inputs: Sequence[Storage],
         counter: RandomCounter,
-        reusable: Mapping[int, Storage] | None = None,
+        reusable: Mapping[int, Storage] = NO_FORMERS,
         sizes: Mapping[str, int] = NOTHING,
-    ) -> list[Node]:
-        """Run on these inputs; update the state; return the leaves of the outputs.
+    ) -> dict[int, Node]:
+        """Run on these inputs; update the state; return the leaves of the outputs, by number.
 
         Args:
             inputs: in the order of the trace.
             counter: draws random numbers.
             reusable: storages with a former value of an output, by number. If nobody else can see
-                it, the output is written over it, and its leaf is the one that is there.
+                it, the output is written over it: its leaf is the one that is there, and is not
+                among those returned.
             sizes: value of each variable.
         """
         if self._executable is None:
-            return []
+            return {}
         self._sizes = sizes
         for i in self._symbolic:
             shape = tuple([value_of(n, sizes) for n in self._shapes[i]])
@@ -339,10 +347,10 @@ class Captured(Locked):
         if self._kept:
             self._refresh(inputs)
         if self._prepared.checks:
-            leaves = self._run_checked(inputs)
-        else:
-            leaves = self._run_over(inputs, reusable or {})
-        return [leaves[i] for i in range(len(self._like) - len(self._targets))]
+            return self._run_checked(inputs)
+        if not self._over and not reusable:
+            return self._run_plainly(inputs)
+        return self._run_over(inputs, reusable)
 
     def _run_checked(self, inputs: Sequence[Storage]) -> dict[int, Node]:
         """Run; nothing changes if an index turns out to be wrong afterwards."""
@@ -359,41 +367,49 @@ class Captured(Locked):
         self, inputs: Sequence[Storage], reusable: Mapping[int, Storage]
     ) -> dict[int, Node]:
         """Run; write the next version of a state over this one where nobody else can see it."""
-        if not self._in_place and not reusable:
-            return self._run_plainly(inputs)
         assert self._executable is not None
+        plain = [storage.buffer_of(self._leaf(source, inputs)) for source in self._plain]
+        targets = [inputs[each] if isinstance(each, int) else each for each in self._over]
+        numbers, formers = tuple(reusable), [*reusable.values()]
+        if not self._fit(numbers, formers):
+            numbers = tuple([i for i in numbers if self._fit((i,), [reusable[i]])])
+            formers = [reusable[i] for i in numbers]
         fresh = self._fresh
-        after: list[Call] = []
-        buffers = []
-        for slot, source in enumerate(self._sources):
-            buffer = None
-            if slot in self._in_place and not isinstance(source, Node):
-                target = _pick(source, inputs)
-                buffer = storage.take(target, self) if target.outside.op is forms.BUFFER else None
-            if buffer is not None:
-                after.append((setattr, target.outside, "memory", buffer))
-                # Who remembers the leaf must see that it has changed.
-                if storage.Followers.exist and storage.is_followed(target.outside):
-                    leaf = storage.new_leaf(target.outside.dtype, target.outside.shape, buffer)
-                    after.append((setattr, target, "outside", leaf))
-            else:
-                buffer = storage.buffer_of(self._leaf(source, inputs))
-                if slot in self._in_place:  # somebody may look at the old value
-                    buffer = storage.copy_of(buffer)
-                    fresh = [*fresh, self._in_place[slot]]
-            buffers.append(buffer)
-        kept: dict[int, Node] = {}
-        reused: dict[int, Buffer] = {}
-        for i, former in reusable.items():
-            buffer = self._take_former(i, former)
-            if buffer is not None:
-                reused[i], kept[i] = buffer, former.outside
-                after.append((setattr, former.outside, "memory", buffer))
+        taken = storage.take([*targets, *formers], self)
+        if taken is None:  # somebody may look at one of the old values
+            taken, copied = self._take_some(targets, formers)
+            numbers = tuple([i for i in numbers if reusable[i].outside in taken])
+            over = [copied.get(each) or taken[each.outside] for each in targets]
+            again = [self._in_place[i] for i, each in enumerate(targets) if each in copied]
+            fresh = [*fresh, *again]
+            known = [taken[reusable[i].outside] for i in numbers]
+        else:
+            memory = [*taken.values()]
+            over, known = memory[: len(targets)], memory[len(targets) :]
+        pool = [*plain, *over]
         with self._executable.lock:
-            bound = self._executable.bind(buffers, reused, self._sizes)
-            leaves = self._leaves(bound, [i for i in fresh if i not in kept])
-            profile.launch(self._executable, [*after, *self._publish(leaves, inputs)])
-        return leaves | kept if kept else leaves
+            buffers = [pool[k] for k in self._order]
+            bound = self._executable.bind(buffers, numbers, known, self._sizes)
+            leaves = self._leaves(bound, [i for i in fresh if i not in numbers])
+            after = [storage.give_back(taken), *self._publish(leaves, inputs)]
+            if storage.Followers.exist:
+                after += _followed(targets, taken)
+            profile.launch(self._executable, after)
+        return leaves
+
+    def _take_some(
+        self, targets: list[Storage], formers: list[Storage]
+    ) -> tuple[dict[Node, Buffer], dict[Storage, Buffer]]:
+        """Return the memory of leaves to write over, and copies where that is not possible."""
+        taken, copied = dict[Node, Buffer](), dict[Storage, Buffer]()
+        for each in targets:
+            found = storage.take([each], self)
+            if found is None:
+                copied[each] = storage.copy_of(storage.buffer_of(self._leaf(each, ())))
+            taken |= found or {}
+        for each in formers:
+            taken |= storage.take([each], self) or {}
+        return taken, copied
 
     def _run_plainly(self, inputs: Sequence[Storage]) -> dict[int, Node]:
         """Run; nothing is written over, so that nobody else need be asked."""
@@ -401,20 +417,20 @@ class Captured(Locked):
         leaf, buffer_of = self._leaf, storage.buffer_of
         buffers = [buffer_of(leaf(source, inputs)) for source in self._sources]
         with self._executable.lock:
-            bound = self._executable.bind(buffers, None, self._sizes)
+            bound = self._executable.bind(buffers, sizes=self._sizes)
             leaves = self._leaves(bound, self._fresh)
             profile.launch(self._executable, self._publish(leaves, inputs) if self._targets else ())
         return leaves
 
-    def _take_former(self, number: int, former: Storage) -> Buffer | None:
-        """Return the memory of a former value of an output, if it fits and nobody can see it."""
+    def _fit(self, numbers: tuple[int, ...], formers: list[Storage]) -> bool:
+        """Whether these outputs may be written where former values of them are."""
         assert self._executable is not None
-        if not self._executable.is_fresh(number):
-            return None
-        leaf, (dtype, shape) = former.outside, self._like[number]
-        fits = leaf.op is forms.BUFFER and leaf.dtype is dtype and leaf.shape == shape
-        del leaf  # `take` counts who refers to it
-        return storage.take(former, self) if fits else None
+        leaves = [each.outside for each in formers]
+        if [(each.dtype, each.shape) for each in leaves] != [self._like[i] for i in numbers]:
+            return False
+        if storage.Followers.exist and any(map(storage.is_followed, leaves)):
+            return False  # it would be another value behind the same leaf
+        return self._executable.alone.issuperset(numbers)
 
     def _leaves(self, buffers: Sequence[Buffer], outputs: Iterable[int]) -> dict[int, Node]:
         return {i: storage.new_leaf(*self._like[i], buffers[i]) for i in outputs}
@@ -445,6 +461,20 @@ class Captured(Locked):
             return node
         leaf = storage.realized(node)
         return realize([node])[0] if leaf is None else leaf
+
+
+def _followed(targets: Iterable[Storage], taken: Mapping[Node, Buffer]) -> list[Call]:
+    """Return calls that give other leaves to those in `taken` that somebody remembers.
+
+    He must see that there is another value.
+    """
+    calls: list[Call] = []
+    for each in targets:
+        leaf = each.outside
+        if leaf in taken and storage.is_followed(leaf):
+            new = storage.new_leaf(leaf.dtype, leaf.shape, taken[leaf])
+            calls.append((setattr, each, "outside", new))
+    return calls
 
 
 def _pick(place: int | Storage, inputs: Sequence[Storage]) -> Storage:

@@ -65,9 +65,10 @@ class Executable(Locked):
                 self._graph.bind(slot, value)
         chunks = enumerate([step.compiled.chunks for step in self.steps])
         self._chunks = [(launch, n) for launch, n in chunks if isinstance(n, Size)]
-        self._inputs = [(i, m.number) for i, m in enumerate(plan.memory) if m.role is Role.INPUT]
+        inputs = [(i, m.number) for i, m in enumerate(plan.memory) if m.role is Role.INPUT]
+        self._numbers = [number for _, number in inputs]
         fresh = [(i, m) for i, m in enumerate(plan.memory) if m.role is Role.OUTPUT]
-        self._fresh = [place for place, _ in fresh]
+        self._places = [place for place, _ in (*inputs, *fresh)]
         self._sizes: list[int] = [
             (memory.size if memory.exact is None else memory.exact) * memory.dtype.itemsize
             for _, memory in fresh
@@ -75,14 +76,14 @@ class Executable(Locked):
         self._symbolic = [(i, n) for i, n in enumerate(self._sizes) if isinstance(n, Size)]
         self._is_symbolic = bool(self._symbolic or self._variables)
         self._now: Mapping[str, int] = {}
-        numbers = dict(self._inputs)
-        self._outputs = [(numbers.get(place, -1), place) for place in plan.outputs]
-        counts = Counter(place for _, place in self._outputs)
-        self._alone = frozenset(
-            i for i, (k, place) in enumerate(self._outputs) if k < 0 and counts[place] == 1
+        numbers = dict(inputs)
+        outputs = [(numbers.get(place, -1), place) for place in plan.outputs]
+        counts = Counter(place for _, place in outputs)
+        self.alone = frozenset(
+            i for i, (k, place) in enumerate(outputs) if k < 0 and counts[place] == 1
         )
-        positions = {place: k for k, place in enumerate(self._fresh)}
-        self._picks = [(i, positions.get(place, -1)) for i, place in self._outputs]
+        positions = {place: k for k, (place, _) in enumerate(fresh)}
+        self._picks = [(i, positions.get(place, -1)) for i, place in outputs]
         self.arena_bytes = plan.arena_bytes
         if self.arena_bytes:
             self._sizes.append(self.arena_bytes)
@@ -93,39 +94,47 @@ class Executable(Locked):
                 k = -1 if host is None else positions[host]
                 inside.setdefault(k, []).append((i, offset))
         self._inside = [*inside.items()] if self._sizes else []
-        self._addresses = dict.fromkeys(inside, 0)  # of the last run
+        self._addresses: list[int] = []  # of the last run: inputs, outputs, arena
         self._arena: Buffer | None = None
+        self._reused: tuple[int, ...] = ()  # outputs in the last run
+        self._missing = self._order = [*range(len(self._sizes))]
 
     def bind(
         self,
         inputs: Sequence[Buffer],
-        reused: Mapping[int, Buffer] | None = None,
+        reused: tuple[int, ...] = (),
+        memory: Sequence[Buffer] = (),
         sizes: Mapping[str, int] = NOTHING,
     ) -> list[Buffer]:
         """Get ready to run on these inputs; return what will be the outputs.
 
         Args:
             inputs: one buffer per PARAM slot.
-            reused: memory for some outputs, by number, where fresh memory would be taken.
+            reused: numbers of outputs that get no fresh memory, but `memory`.
+            memory: for them.
             sizes: value of each variable.
         """
-        table = self._graph.slot_table
         if self._is_symbolic and sizes != self._now:
             self._resize(sizes)
-        for place, number in self._inputs:
-            table[place] = inputs[number].address
-        memory = self._allocate(reused) if reused else self._device.allocate_all(self._sizes)
-        for place, buffer in zip(self._fresh, memory, strict=False):
-            table[place] = buffer.address
+        memory = self._allocate(reused, memory)
         if self.arena_bytes:
             self._arena = memory[-1]
-        for k, temporaries in self._inside:
-            address = memory[k].address
-            if address != self._addresses[k]:  # mostly the same as in the last run
-                self._addresses[k] = address
-                for place, offset in temporaries:
-                    table[place] = address + offset
+        addresses = [inputs[number].address for number in self._numbers]
+        addresses += [buffer.address for buffer in memory]
+        if addresses != self._addresses:  # mostly the same as in the last run
+            self._write(addresses)
         return [memory[k] if i < 0 else inputs[i] for i, k in self._picks]
+
+    def _write(self, addresses: list[int]) -> None:
+        """Tell the graph where inputs, outputs and the arena are."""
+        table = self._graph.slot_table
+        for place, address in zip(self._places, addresses, strict=False):
+            table[place] = address
+        memory = addresses[len(self._numbers) :]
+        for k, temporaries in self._inside:
+            for place, offset in temporaries:
+                table[place] = memory[k] + offset
+        self._addresses = addresses
 
     def _resize(self, sizes: Mapping[str, int]) -> None:
         """Take other values of the variables from now on."""
@@ -137,18 +146,19 @@ class Executable(Locked):
             self._sizes[i] = size.at(sizes)
         self._now = dict(sizes)
 
-    def _allocate(self, reused: Mapping[int, Buffer]) -> Sequence[Buffer]:
+    def _allocate(self, reused: tuple[int, ...], memory: Sequence[Buffer]) -> Sequence[Buffer]:
         """Return memory of all sizes, of which some is there already."""
-        places = {self._outputs[number][1]: buffer for number, buffer in reused.items()}
-        found = [places.get(place) for place in self._fresh]
-        found += [None] * (len(self._sizes) - len(found))
-        missing = [size for size, buffer in zip(self._sizes, found, strict=True) if buffer is None]
-        fresh = iter(self._device.allocate_all(missing))
-        return [next(fresh) if buffer is None else buffer for buffer in found]
-
-    def is_fresh(self, number: int) -> bool:
-        """Whether an output has memory of its own."""
-        return number in self._alone
+        if reused != self._reused:
+            self._reused = reused
+            known = [self._picks[number][1] for number in reused]
+            self._missing = [k for k in range(len(self._sizes)) if k not in known]
+            order = [*known, *self._missing]
+            self._order = [order.index(k) for k in range(len(order))]
+        fresh = self._device.allocate_all([self._sizes[k] for k in self._missing])
+        if not reused:
+            return fresh
+        pool = [*memory, *fresh]
+        return [pool[k] for k in self._order]
 
     def launch(self, then: Iterable[Call] = ()) -> None:
         """Run what is bound, then make the calls `then`; Ctrl-C comes before or after all that."""

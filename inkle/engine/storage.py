@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import operator
+from collections import deque
+from collections.abc import Mapping, Sequence
+from itertools import repeat
 from sys import getrefcount
 from typing import Any
 from weakref import getweakrefcount
@@ -77,7 +81,7 @@ def buffer_of(node: Node) -> Buffer:
     if isinstance(buffer, Taken):
         with buffer.runner.lock:  # until another thread has written it, or has failed to
             if node.memory is buffer:
-                node.memory = buffer.buffer
+                node.memory = buffer.buffers[node]
             buffer = node.memory
     if not isinstance(buffer, Buffer):
         raise TraceError(
@@ -150,35 +154,48 @@ def to_array(node: Node) -> Array:
 
 
 class Taken:
-    """Stands for the memory of a leaf while a run writes over it; who reads it waits for that."""
+    """Stands for the memory of leaves while a run writes over it; who reads it waits for that."""
 
-    __slots__ = ("buffer", "runner")
+    __slots__ = ("buffers", "runner")
 
-    def __init__(self, buffer: Buffer, runner: Locked) -> None:
-        self.buffer = buffer
+    def __init__(self, buffers: dict[Node, Buffer], runner: Locked) -> None:
+        self.buffers = buffers
         self.runner = runner
 
 
-def take(target: Storage, runner: Locked) -> Buffer | None:
-    """Take the memory of `target` to write over it, if nobody else can see the value.
+def take(targets: Sequence[Storage], runner: Locked) -> dict[Node, Buffer] | None:
+    """Take the memory of all `targets` to write over it, if nobody else can see their values.
 
     An expression, a view, a pinned value or another tensor refers to the leaf; a NumPy array, a
     view of memory or a run in another thread to the buffer. Memory that came from elsewhere is
-    never taken. The runner gives it back by `target.outside.memory = buffer`; if something stops
-    it before, the next reader does.
+    never taken. The runner gives it back, see `give_back`; if something stops it before, the next
+    reader does.
 
     Args:
-        target: its value is a leaf.
+        targets: storages, each once.
         runner: has locked itself until the memory is given back.
+
+    Returns:
+        The memory of each leaf, in order; None if that of one cannot be taken: then none is.
     """
-    buffer = target.outside.memory
-    if not isinstance(buffer, AllocatedBuffer):
+    leaves = [each.outside for each in targets]
+    taken = {leaf: leaf.memory for leaf in leaves}
+    if not leaves:
+        return taken
+    if not _ALLOCATED.issuperset(map(type, taken.values())):
         return None
-    target.outside.memory = Taken(buffer, runner)  # first: from now on nobody can get hold of it
-    if getrefcount(target.outside) <= _ALONE[0] and getrefcount(buffer) <= _ALONE[1]:
-        return buffer
-    target.outside.memory = buffer
+    # First: from now on nobody can get hold of it.
+    deque(map(setattr, leaves, repeat("memory"), repeat(Taken(taken, runner))), maxlen=0)
+    counts = max(map(getrefcount, leaves)), max(map(getrefcount, taken.values()))
+    if counts[0] <= _ALONE[0] and counts[1] <= _ALONE[1]:
+        return taken
+    operator.call(*give_back(taken))
     return None
+
+
+def give_back(taken: Mapping[Node, Buffer]) -> tuple[Any, ...]:
+    """Return the call of C code, which nothing interrupts halfway, that undoes `take`."""
+    return deque, map(setattr, taken, repeat("memory"), taken.values()), 0
 
 
 class Followers:
@@ -215,10 +232,12 @@ def _count_alone() -> tuple[int, int]:
     """
     target = Storage(tensor.buffer(BY_NAME["int8"], (1,)))
     target.outside.memory = CpuBuffer(0, 0, read_only=False, owner=None)
-    buffer = target.outside.memory
-    target.outside.memory = Taken(buffer, Locked())
-    return getrefcount(target.outside), getrefcount(buffer)
+    leaves = [each.outside for each in (target,)]
+    taken = {leaf: leaf.memory for leaf in leaves}
+    leaves[0].memory = None
+    return max(map(getrefcount, leaves)), max(map(getrefcount, taken.values()))
 
 
+_ALLOCATED = frozenset((AllocatedBuffer,))
 _ALONE = _count_alone()
 _UNFOLLOWED = getweakrefcount(tensor.buffer(BY_NAME["int8"], (1,)))  # that of the table of nodes

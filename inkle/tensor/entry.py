@@ -7,15 +7,16 @@ identity.
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat, starmap
+from itertools import starmap
 from sys import getrefcount
 from typing import Any
 
-from inkle.engine.capture import Captured, Recorder
+from inkle.engine.capture import NO_FORMERS, Captured, Recorder
 from inkle.engine.memory_use import MemoryUse
 from inkle.engine.program import Program
 from inkle.engine.storage import Storage
@@ -124,6 +125,9 @@ class Entry:
             (places.get(id(owner), weakref.ref(owner)), node is None)
             for owner, node in trace.left_grads
         ]
+        numbers = itertools.count(len(self.outputs))
+        self._numbers = [-1 if none else next(numbers) for _, none in self.left]
+        self._first_escaped = next(numbers)
         nodes = [*trace.nodes, *(node for _, node in trace.left_grads if node is not None)]
         inputs = self._inputs(call.tensors)
         assert inputs is not None
@@ -185,56 +189,52 @@ class Entry:
                 inputs.append(grad)
         return inputs
 
-    def _former_grads(self, owners: Sequence[Core | None]) -> dict[int, Core]:
+    def _former_grads(self, owners: Sequence[Core | None]) -> dict[int, Storage]:
         """Return the gradients that the call replaces, and nobody else holds, by output."""
-        found: dict[int, Core] = {}
-        number = len(self.outputs)
-        for owner, (_, none) in zip(owners, self.left, strict=True):
-            if none:
-                continue
-            grad = None if owner is None else owner._grad
-            if grad is not None and grad._history is None and getrefcount(grad) <= _ALONE:
-                found[number] = grad
-            number += 1
-        return found
+        grads = [None if owner is None else owner._grad for owner in owners]
+        counts = [*map(getrefcount, grads)]
+        return {
+            number: grad._storage
+            for number, grad, count in zip(self._numbers, grads, counts, strict=True)
+            if grad is not None and count <= _ALONE and grad._history is None and number >= 0
+        }
 
     def run(self, call: Call) -> Any:
         """Run the capture; return the result of the function."""
         with self._captured.lock:
             inputs = (self._inputs(call.tensors) or []) if self.found else call.tensors
-            settle([inputs[number] for number in self._captured.reads])
-            if not self.left and not self._escaped:
-                sizes = call.sizes.values
-                found = self._captured.run(storages_of(inputs), next_key, sizes=sizes)
-                pairs = zip(found, self.outputs, strict=True)
-                return rebuild(self.result, [output(x, k, flows=f) for x, (k, f) in pairs], sizes)
-            return self._run_with_state(call, inputs)
+            storages = storages_of(inputs)
+            self._settle(inputs, storages)
+            sizes = call.sizes.values
+            owners = [_pick(place, call.tensors) for place, _ in self.left]
+            former = self._former_grads(owners) if owners else NO_FORMERS
+            leaves = self._captured.run(storages, next_key, former, sizes)
+            pairs = enumerate(self.outputs)
+            outputs = [output(leaves[i], kind, flows=flows) for i, (kind, flows) in pairs]
+            if owners or self._escaped:
+                self._leave(owners, leaves)
+            return rebuild(self.result, outputs, sizes)
 
-    def _run_with_state(self, call: Call, inputs: Sequence[Core]) -> Any:
-        """Run a capture that leaves gradients, or fills storages that live on."""
-        owners = [_pick(place, call.tensors) for place, _ in self.left]
-        former = self._former_grads(owners)
-        storages = {i: grad._storage for i, grad in former.items()}
-        sizes = call.sizes.values
-        leaves = iter(self._captured.run(storages_of(inputs), next_key, storages, sizes))
-        outputs = [output(next(leaves), kind, flows=flows) for kind, flows in self.outputs]
-        grads: list[Core | None] = []
-        number = len(outputs)
-        for _, none in self.left:
-            if none:
-                grads.append(None)
-                continue
-            leaf, known = next(leaves), former.get(number)
-            is_same = known is not None and known._storage.outside is leaf
-            grads.append(known if is_same else output(leaf))
-            number += 1
-        triples = zip(owners, repeat("_grad"), grads, strict=False)
-        alive = [each for each in triples if each[0] is not None]
-        # One call of C code, which Ctrl-C cannot interrupt halfway.
-        deque(starmap(setattr, alive), maxlen=0)
-        for each in self._escaped:
-            each.outside = next(leaves)
-        return rebuild(self.result, outputs, sizes)
+    def _settle(self, inputs: Sequence[Core], storages: Sequence[Storage]) -> None:
+        """Compute those of `inputs` that are read, and still expressions, as `realize()` does."""
+        reads = self._captured.reads
+        pending = [i for i in reads if storages[i].outside.op is not forms.BUFFER]
+        if pending:
+            settle([inputs[i] for i in pending])
+
+    def _leave(self, owners: Sequence[Core | None], leaves: Mapping[int, Node]) -> None:
+        """Leave gradients that are not where they were before; fill storages that live on."""
+        pairs = zip(owners, self._numbers, strict=True)
+        grads = [
+            (owner, "_grad", output(leaves[number]) if number >= 0 else None)
+            for owner, number in pairs
+            if owner is not None and (number < 0 or number in leaves)
+        ]
+        if grads:
+            # One call of C code, which Ctrl-C cannot interrupt halfway.
+            deque(starmap(setattr, grads), maxlen=0)
+        for number, each in enumerate(self._escaped, self._first_escaped):
+            each.outside = leaves[number]
 
 
 @dataclass(slots=True)
@@ -298,8 +298,7 @@ def _count_alone() -> int:
     """Return what `getrefcount` gives in `_former_grads` for what only its owner holds."""
     owner = Traced.__new__(Traced)
     owner.result = object()
-    held = owner.result
-    return getrefcount(held)
+    return max(map(getrefcount, [owner.result]))
 
 
 _ALONE = _count_alone()

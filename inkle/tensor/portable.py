@@ -7,6 +7,7 @@ written to a file.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -178,10 +179,11 @@ class Replay:
         """Run on the tensors among the arguments; return the result."""
         with self._captured.lock:
             settle([arguments[number] for number in self._captured.reads])
-            leaves = iter(self._captured.run(storages_of(arguments), next_key))
-            outputs = [output(next(leaves), flows=flows) for flows in self.what.flows]
+            leaves = self._captured.run(storages_of(arguments), next_key)
+            numbers = itertools.count()
+            outputs = [output(leaves[next(numbers)], flows=flows) for flows in self.what.flows]
             grads = [
-                (owner, "_grad", None if none else output(next(leaves)))
+                (owner, "_grad", None if none else output(leaves[next(numbers)]))
                 for owner, none in self.what.grads
             ]
             deque(starmap(setattr, grads), maxlen=0)  # at once: Ctrl-C comes before or after
