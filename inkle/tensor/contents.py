@@ -49,13 +49,14 @@ def object_reader(value: Any) -> Reader:
     """Return a reader of the class and the attributes of what is like `value`."""
     slots = slot_names(type(value))
     if not slots and hasattr(value, "__dict__"):
-        return _read_dict
+        return read_attributes
     return lambda value: [
         type(value), *_read_own(value), *[getattr(value, each, MISSING) for each in slots]
     ]  # fmt: skip
 
 
-def _read_dict(value: Any) -> Sequence[Any]:
+def read_attributes(value: Any) -> Sequence[Any]:
+    """Return the class and the attributes of an object without slots."""
     own = value.__dict__
     return [type(value), *own, *own.values()]
 

@@ -5,6 +5,21 @@ walk notes every compound thing, and what it asked about. A watch remembers the 
 contents; as long as each thing still holds the same objects, describing it again would give the
 same result, and a call of a captured function need not do it.
 
+The check is written as one function of Python, for the things at hand: it reads all contents and
+compares identities once. For an object `o` with an attribute `parts`, a list, it says
+
+    v0 = root
+    if type(v0) is not t0:
+        return False
+    d0 = v0.__dict__
+    v1 = d0['parts']
+    if type(v1) is not t1:
+        return False
+    return [*map(id, [t0, *d0, *d0.values(), end, *v1, end])] == ids
+
+Things are read before it is known that they are those of the description, but never one of another
+type; `end` tells a short list before a long one from a long one before a short one.
+
 A watch keeps nothing alive that can be referred to weakly; if such an object dies, its identity
 means nothing any more, and the watch is over. Lists, dicts and their like are reached again through
 what holds them, and compared by what they hold. What a walk has asked about and a reader does not
@@ -13,13 +28,17 @@ find makes watching impossible: a reader that forgets something costs time, neve
 
 from __future__ import annotations
 
+import functools
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import compress
 from types import CodeType
 from typing import Any
 
-from inkle.tensor.contents import MISSING, Reader
+from inkle.tensor.contents import MISSING, Reader, read_attributes, read_elements
+
+END = object()  # of the contents of one thing
 
 
 @dataclass(slots=True)
@@ -38,14 +57,28 @@ class Visit:
     asked: list[Any] = field(default_factory=list)
 
 
-class _Part:
-    """What is remembered of one visit."""
+class _Check:
+    """Writes the function that compares what is there with what was described.
 
-    __slots__ = ("_ids", "_kind", "_mask", "_parts", "_read")
+    Attributes:
+        names: what the text names.
+        ids: of the contents that count, one thing after the other.
+    """
 
-    def __init__(self, visit: Visit) -> None:
+    def __init__(self) -> None:
+        self.names: dict[str, Any] = {"end": END, "compress": compress}
+        self.ids: list[int] = []
+        self._lines: list[str] = []
+        self._contents: list[str] = []
+
+    def add(self, number: int, place: str, visit: Visit) -> list[tuple[Any, str]]:
+        """Compare a thing that is found at `place`; return what it holds, with the places of that.
+
+        Raises:
+            LookupError: if more of it was described than is found in it.
+        """
         assert visit.read is not None
-        contents = visit.read(visit.value)
+        value, contents = visit.value, visit.read(visit.value)
         asked = {id(each) for each in visit.asked}
         # Names count in any case: an attribute that comes or goes may be one that code names.
         # So does a name without a value: it may get one, as a global that hides a built-in name.
@@ -53,40 +86,52 @@ class _Part:
             id(each) in asked or each is MISSING or isinstance(each, (str, CodeType))
             for each in contents
         ]
-        self._kind = type(visit.value)
-        self._read = visit.read
-        self._mask = None if all(mask) else mask
-        self._ids = [*map(id, compress(contents, mask))]
-        self._parts: list[tuple[int, _Part]] = []
-        if not asked.issubset(self._ids):
-            raise LookupError(f"more of {visit.value!r:.60} was described than is found in it")
+        ids = [*map(id, compress(contents, mask))]
+        if not asked.issubset(ids):
+            raise LookupError(f"more of {value!r:.60} was described than is found in it")
+        self.ids += (*ids, id(END))
+        self.names[f"t{number}"] = type(value)
+        self._lines += (f"v{number} = {place}", *_unless(f"type(v{number}) is t{number}"))
+        if visit.read is read_elements and type(value) in (list, tuple) and all(mask):
+            self._contents.append(f"*v{number}, end")
+            places = [f"v{number}[{i}]" for i in range(len(contents))]
+        elif visit.read is read_attributes and all(mask) and {*map(type, vars(value))} <= {str}:
+            self._lines.append(f"d{number} = v{number}.__dict__")
+            self._contents.append(f"t{number}, *d{number}, *d{number}.values(), end")
+            own = vars(value)
+            places = [f"t{number}", *own, *[f"d{number}[{name!r}]" for name in own]]
+        else:
+            places = self._add_any(number, visit.read, mask)
+        return [*compress(zip(contents, places, strict=True), mask)]
 
-    def compared(self, value: Any) -> list[tuple[int, Any]]:
-        """Return the contents that count, with their numbers."""
-        contents = self._read(value)
-        return [*compress(enumerate(contents), self._mask or [True] * len(contents))]
+    def _add_any(self, number: int, read: Reader, mask: list[bool]) -> list[str]:
+        """Compare by a call of the reader; return the places of the contents."""
+        self.names[f"r{number}"], self.names[f"m{number}"] = read, mask
+        self._lines.append(f"c{number} = r{number}(v{number})")
+        contents = f"c{number}"
+        if not all(mask):
+            self._lines += _unless(f"len(c{number}) == {len(mask)}")
+            contents = f"compress(c{number}, m{number})"
+        self._contents.append(f"*{contents}, end")
+        return [f"c{number}[{i}]" for i in range(len(mask))]
 
-    def add(self, number: int, part: _Part) -> None:
-        """Compare the content with that number, too."""
-        self._parts.append((number, part))
+    def function(self) -> Callable[[Any], bool]:
+        """Return it; it may raise a LookupError instead of saying no."""
+        self.names["ids"] = self.ids
+        contents = ", ".join(self._contents)
+        lines = [*self._lines, f"return [*map(id, [{contents}])] == ids"]
+        exec(_compiled("\n    ".join(("def holds(root):", *lines))), self.names)
+        found: Callable[[Any], bool] = self.names.pop("holds")  # no cycle: it refers to the names
+        return found
 
-    def holds(self, value: Any) -> bool:
-        """Whether `value` has the contents that were described."""
-        if type(value) is not self._kind:  # the address of a dead list may be another thing's now
-            return False
-        contents = self._read(value)
-        if self._mask is None:
-            if [*map(id, contents)] != self._ids:
-                return False
-        elif (
-            len(contents) != len(self._mask)
-            or [*map(id, compress(contents, self._mask))] != self._ids
-        ):
-            return False
-        for number, part in self._parts:  # noqa: SIM110  (a generator takes half as long again)
-            if not part.holds(contents[number]):
-                return False
-        return True
+
+def _unless(condition: str) -> tuple[str, str]:
+    return f"if not ({condition}):", "    return False"
+
+
+@functools.lru_cache(maxsize=64)  # where only values have changed, the text is the same again
+def _compiled(text: str) -> CodeType:
+    return compile(text, "<watch>", "exec")
 
 
 class Watch:
@@ -104,24 +149,26 @@ class Watch:
         self._alive = True
         self._kept: list[Any] = []  # what knows no weak references: numbers, strings
         self._references: dict[int, weakref.ref[Any]] = {}
-        self._root = _Part(visits[id(root)])
         visits = {key: visit for key, visit in visits.items() if visit.read is not None}
-        parts = {id(root): self._root}
-        todo = [(root, self._root)]
-        while todo:
-            value, part = todo.pop()
-            for number, each in part.compared(value):
+        check = _Check()
+        places = {id(root): "root"}
+        todo = [root]
+        for number, value in enumerate(todo):
+            for each, place in check.add(number, places[id(value)], visits[id(value)]):
                 self._keep(each, visited=id(each) in visits)
-                if id(each) in visits and id(each) not in parts:
-                    parts[id(each)] = _Part(visits[id(each)])
-                    part.add(number, parts[id(each)])
-                    todo.append((each, parts[id(each)]))
-        if len(parts) != len(visits):
+                if id(each) in visits and id(each) not in places:
+                    places[id(each)] = place
+                    todo.append(each)
+        if len(todo) != len(visits):
             raise LookupError("something was described that nothing holds")
+        self._check = check.function()
 
     def holds(self, root: Any) -> bool:
         """Whether describing `root` now would give what it gave."""
-        return self._alive and self._root.holds(root)
+        try:
+            return self._alive and self._check(root)
+        except LookupError:
+            return False
 
     def _keep(self, each: Any, *, visited: bool) -> None:
         if id(each) in self._references:

@@ -102,6 +102,27 @@ def test_what_code_does_not_name_is_not_watched():
     assert environment.holds(function, environment.tensors())
 
 
+def test_an_element_that_moves_to_the_next_list_is_seen():
+    first, second = [1.5, 2.5], [3.5]
+    function = lambda x: x * first[0] + sum(second)
+    environment = describe(function)
+
+    second.insert(0, first.pop())
+
+    assert not environment.holds(function, environment.tensors())
+
+
+def test_what_took_the_place_of_a_list_is_not_touched():
+    thing = make()
+    function = use(thing)
+    environment = describe(function)
+
+    thing.parts = iter([1, 2, 3])
+
+    assert not environment.holds(function, environment.tensors())
+    assert next(thing.parts) == 1
+
+
 def test_functions_are_watched_with_cells_defaults_and_globals():
     scope = {"factor": 2, "__name__": "user"}
     exec("def inner(x, more=[1], *, last=3):\n    return x * factor", scope)
