@@ -28,6 +28,7 @@ class Facts:
         far: four bytes from memory.
         write: four bytes to memory (which are read first).
         launch: starting a kernel.
+        call: starting one that is too short to be shared out.
         row_bytes: what may be kept in cache between two passes over a row.
         cache_bytes: arrays up to this size are read from cache, not from memory.
         chunks: independent parts of the work needed to keep the workers busy.
@@ -41,6 +42,7 @@ class Facts:
     far: float = 0.25
     write: float = 0.4
     launch: float = 2000.0
+    call: float = 200.0
     row_bytes: int = 512 * 1024
     cache_bytes: int = 512 * 1024
     chunks: int = 8

@@ -119,7 +119,9 @@ class Placer:
         multiplied = [d for d in demands if d.is_in_contraction()]
         if multiplied and work.flops >= 1.0:
             times = sum([d.points() for d in multiplied]) / size
-            if times >= 1.5 and times * size * work.flops * self._facts.flop > self._facts.launch:
+            is_short = size <= self._facts.small and node.op.is_elementwise
+            launch = self._facts.call if is_short else self._facts.launch
+            if times >= 1.5 and times * size * work.flops * self._facts.flop > launch:
                 return f"as an operand of a contraction it would be computed {times:.0f} times"
         if node.op is forms.CAT and multiplied and len(node.src) > 2:
             return "it is an operand of a contraction, made of pieces"
