@@ -105,6 +105,7 @@ class _Local(threading.local):
 
 _local = _Local()
 _read: dict[str, Any] = {}  # values found so far in the environment, and defaults
+_together: dict[tuple[str, ...], tuple[Any, ...]] = {}  # the same, for `get_all`
 
 
 def get(name: str) -> Any:
@@ -124,9 +125,20 @@ def get(name: str) -> Any:
     return _read[name]
 
 
+def get_all(names: tuple[str, ...]) -> tuple[Any, ...]:
+    """Return the values of several settings, outside of any `Context` by one look."""
+    if _local.stack:
+        return tuple([get(name) for name in names])
+    found = _together.get(names)
+    if found is None:
+        found = _together[names] = tuple([get(name) for name in names])
+    return found
+
+
 def read_again() -> None:
     """Forget what environment variables said; for programs that change `os.environ`."""
     _read.clear()
+    _together.clear()
 
 
 def _from_environment(row: Setting) -> Any:

@@ -368,7 +368,7 @@ class Captured(Locked):
     ) -> dict[int, Node]:
         """Run; write the next version of a state over this one where nobody else can see it."""
         assert self._executable is not None
-        plain = [storage.buffer_of(self._leaf(source, inputs)) for source in self._plain]
+        plain = [*map(storage.buffer_of, [self._leaf(each, inputs) for each in self._plain])]
         targets = [inputs[each] if isinstance(each, int) else each for each in self._over]
         numbers, formers = tuple(reusable), [*reusable.values()]
         if not self._fit(numbers, formers):
@@ -391,10 +391,11 @@ class Captured(Locked):
             buffers = [pool[k] for k in self._order]
             bound = self._executable.bind(buffers, numbers, known, self._sizes)
             leaves = self._leaves(bound, [i for i in fresh if i not in numbers])
-            after = [storage.give_back(taken), *self._publish(leaves, inputs)]
+            after = self._publish(leaves, inputs)
             if storage.Followers.exist:
                 after += _followed(targets, taken)
             profile.launch(self._executable, after)
+            storage.give_back(taken)
         return leaves
 
     def _take_some(
@@ -425,8 +426,8 @@ class Captured(Locked):
     def _fit(self, numbers: tuple[int, ...], formers: list[Storage]) -> bool:
         """Whether these outputs may be written where former values of them are."""
         assert self._executable is not None
-        leaves = [each.outside for each in formers]
-        if [(each.dtype, each.shape) for each in leaves] != [self._like[i] for i in numbers]:
+        leaves, like = [each.outside for each in formers], [self._like[i] for i in numbers]
+        if [(each.dtype, each.shape) for each in leaves] != like:
             return False
         if storage.Followers.exist and any(map(storage.is_followed, leaves)):
             return False  # it would be another value behind the same leaf

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-import operator
-from collections import deque
 from collections.abc import Mapping, Sequence
-from itertools import repeat
 from sys import getrefcount
 from typing import Any
 from weakref import getweakrefcount
@@ -185,17 +182,21 @@ def take(targets: Sequence[Storage], runner: Locked) -> dict[Node, Buffer] | Non
     if not _ALLOCATED.issuperset(map(type, taken.values())):
         return None
     # First: from now on nobody can get hold of it.
-    deque(map(setattr, leaves, repeat("memory"), repeat(Taken(taken, runner))), maxlen=0)
+    mark = Taken(taken, runner)
+    for leaf in leaves:
+        leaf.memory = mark
+    del leaf  # it would be counted
     counts = max(map(getrefcount, leaves)), max(map(getrefcount, taken.values()))
     if counts[0] <= _ALONE[0] and counts[1] <= _ALONE[1]:
         return taken
-    operator.call(*give_back(taken))
+    give_back(taken)
     return None
 
 
-def give_back(taken: Mapping[Node, Buffer]) -> tuple[Any, ...]:
-    """Return the call of C code, which nothing interrupts halfway, that undoes `take`."""
-    return deque, map(setattr, taken, repeat("memory"), taken.values()), 0
+def give_back(taken: Mapping[Node, Buffer]) -> None:
+    """Undo `take`."""
+    for leaf, buffer in taken.items():
+        leaf.memory = buffer
 
 
 class Followers:

@@ -21,18 +21,18 @@ from inkle.engine.memory_use import MemoryUse
 from inkle.engine.program import Program
 from inkle.engine.storage import Storage
 from inkle.errors import TraceError
-from inkle.ir import forms, tensor
+from inkle.ir import forms
 from inkle.ir.node import Node, Shape
 from inkle.tensor.base import Core
 from inkle.tensor.guards import flow
-from inkle.tensor.leaves import CUT, History
+from inkle.tensor.leaves import Crossed
 from inkle.tensor.random import next_key
 from inkle.tensor.structure import rebuild, structure
 from inkle.tensor.tensor import Tensor
 from inkle.tensor.variable import Condition, Sizes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made in every call, and `frozen` takes a microsecond
 class Call:
     """One call: what it depends on, and the tensors in that, of which the first are arguments.
 
@@ -206,7 +206,8 @@ class Entry:
             storages = storages_of(inputs)
             self._settle(inputs, storages)
             sizes = call.sizes.values
-            owners = [_pick(place, call.tensors) for place, _ in self.left]
+            tensors = call.tensors
+            owners = [tensors[each] if isinstance(each, int) else each() for each, _ in self.left]
             former = self._former_grads(owners) if owners else NO_FORMERS
             leaves = self._captured.run(storages, next_key, former, sizes)
             pairs = enumerate(self.outputs)
@@ -290,7 +291,7 @@ def output(leaf: Node, kind: type[Tensor] = Tensor, *, flows: bool = False) -> T
     """Return a tensor of a result; gradients that should flow on from it meet a border."""
     made = kind._of(leaf, "CPU")
     if flows:
-        made._history = History(0, tensor.detach(leaf, CUT), leaf)
+        made._history = Crossed(leaf)
     return made
 
 

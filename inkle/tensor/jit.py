@@ -37,7 +37,7 @@ from inkle.runtime.locks import Locked
 from inkle.tensor.base import Core
 from inkle.tensor.entry import Arguments, Call, Entry, Traced, storages_of
 from inkle.tensor.environment import Environment, describe_plain, hidden_state
-from inkle.tensor.guards import Describer, flow
+from inkle.tensor.guards import Describer, Named, flow
 from inkle.tensor.leaves import CUT, leaves_below
 from inkle.tensor.modes import modes
 from inkle.tensor.origin import user_line
@@ -50,6 +50,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 MOST_ENTRIES = 64  # signatures kept; the least recently used goes first
 NAMES = tuple(f"argument {i}" for i in range(16))  # ready made; more arguments take longer
+SETTINGS = ("INKLE_CHECK", "INKLE_MEMORY_LIMIT", "INKLE_TARGET", "INKLE_THREADS")
 MANY_TRACES = 16  # then a warning: the function is hardly ever replayed
 _log = logging.getLogger("inkle")
 
@@ -219,12 +220,7 @@ class Jit(Generic[P, R]):
         signature = (
             *arguments,
             around.description,
-            ("training", modes.training),
-            ("no_grad", modes.no_grad),
-            ("INKLE_CHECK", config.get("INKLE_CHECK")),
-            ("INKLE_MEMORY_LIMIT", self._state.limit or config.get("INKLE_MEMORY_LIMIT")),
-            ("INKLE_TARGET", config.get("INKLE_TARGET")),
-            ("INKLE_THREADS", config.get("INKLE_THREADS")),
+            *_around(modes.training, modes.no_grad, state.limit, config.get_all(SETTINGS)),
             *others,
         )
         return Call(signature, [*tensors, *closed_over], len(tensors), questions, sizes)
@@ -343,6 +339,16 @@ class Jit(Generic[P, R]):
         if sizes.values:
             arguments = "its sizes are symbolic"
         return Traced(recorder, result, nodes, outputs, found, left, arguments, modes.training)
+
+
+@functools.lru_cache(maxsize=64)
+def _around(
+    training: bool, no_grad: bool, limit: int, values: tuple[object, ...]
+) -> tuple[Named, ...]:
+    """Return what a capture depends on besides the function and its arguments."""
+    settings = dict(zip(SETTINGS, values, strict=True))
+    settings["INKLE_MEMORY_LIMIT"] = limit or settings["INKLE_MEMORY_LIMIT"]
+    return ("training", training), ("no_grad", no_grad), *settings.items()
 
 
 def _captured(

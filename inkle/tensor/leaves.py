@@ -55,6 +55,25 @@ class History:
         return graph if current is known else current
 
 
+class Crossed(History):
+    """What uses see of the result of a captured function: gradients on their way in meet a border.
+
+    Args:
+        current: the value.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, current: Node) -> None:
+        self.owner = 0
+        self._known = (current, current)
+
+    def node(self, current: Node) -> Node:
+        """Return the node for uses, written when somebody asks: most results are only looked at."""
+        assert self._known is not None
+        return tensor.detach(current, CUT) if current is self._known[0] else current
+
+
 def leaves_below(node: Node, numbers: Container[int] = owners) -> list[Node]:
     """Return the leaves (DETACH nodes with an owner) from which a gradient could reach `node`.
 
