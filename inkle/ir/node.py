@@ -2,8 +2,8 @@
 
 Two nodes with the same operation, dtype, sources and attribute are the same object, so equality is
 identity and common subexpressions never exist twice. The intern table is weak: it keeps nothing
-alive. Constants are keyed by dtype and bits (0.0 is not -0.0, NaN payloads count). Leaves with
-identity (buffers) carry a unique number in `arg` and so never merge.
+alive. Threads share it. Constants are keyed by dtype and bits (0.0 is not -0.0, NaN payloads
+count). Leaves with identity (buffers) carry a unique number in `arg` and so never merge.
 
 `shape` is that of a tensor-form value; in the loop form every value is a scalar and `ranges` holds
 the RANGE nodes it depends on. Graphs are deep: nothing here recurses.
@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import math
 import numbers
-import os
 import struct
-import threading
 import weakref
+from _weakref import _remove_dead_weakref  # type: ignore[attr-defined]  # no stub knows it
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -95,50 +94,50 @@ class _Entry(weakref.ref[Node]):
     key: tuple[Any, ...]
 
 
-_table: dict[tuple[Any, ...], _Entry] = {}
-_lock = threading.RLock()  # a finalizer that makes nodes may run while this thread holds it
-if hasattr(os, "register_at_fork"):
-    # Forking waits for the lock: the thread that holds it does not exist in the child.
-    os.register_at_fork(
-        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
-    )
+_table: dict[tuple[Any, ...], _Entry] = {}  # no lock: each look and each change is one call of C
 
 
 def _forget(entry: Any) -> None:
-    # A new node may have taken the key meanwhile: only the dead entry itself is removed.
-    key = entry.key
-    if _table.get(key) is entry:
-        del _table[key]
+    # Only a dead entry is removed, by one call of C code: a new node may have taken the key.
+    _remove_dead_weakref(_table, entry.key)
 
 
 def intern(op: Op, dtype: DType, src: tuple[Node, ...], arg: Any, shape: Shape) -> Node:
     """Return the unique node with these fields. Checks nothing: use constructors."""
-    key: tuple[Any, ...] = (op, dtype, src, arg)
+    key: tuple[Any, ...]
     if op.meaning is not None and op not in _CONVERSIONS:
         key = (op, None, src, None)  # sources decide the dtype; `elementwise` looks up untyped
     elif op is forms.CONST and dtype.kind is Kind.FLOAT and (arg == 0 or arg != arg):
         key = (op, dtype, src, struct.pack("<d", arg))
+    else:
+        key = (op, dtype, src, arg)
     entry = _table.get(key)
     if entry is not None:
         found = entry()
         if found is not None:
             return found
-    with _lock:
-        entry = _table.get(key)
-        found = entry() if entry is not None else None
-        if found is None:
-            found = object.__new__(Node)
-            found.op, found.dtype, found.src, found.arg = op, dtype, src, arg
-            found.shape, found.origin, found.memory = shape, None, None
-            found.ranges = NO_RANGES
-            for source in src:
-                if source.ranges or op is forms.RANGE:
-                    found.ranges = _ranges(found)
-                    break
-            new = _Entry(found, _forget)
-            new.key = key
-            _table[key] = new
-        return found
+    made = object.__new__(Node)
+    made.op = op
+    made.dtype = dtype
+    made.src = src
+    made.arg = arg
+    made.shape = shape
+    made.origin = made.memory = None
+    made.ranges = NO_RANGES
+    for source in src:
+        if source.ranges or op is forms.RANGE:
+            made.ranges = _ranges(made)
+            break
+    new = _Entry(made, _forget)
+    new.key = key
+    while True:
+        entry = _table.setdefault(key, new)  # atomic: of two threads one finds the other's
+        if entry is new:
+            return made
+        found = entry()
+        if found is not None:
+            return found
+        _forget(entry)  # it is dead, and its callback has not come yet
 
 
 def leaf(op: Op, dtype: DType, arg: Any, shape: Shape) -> Node:
