@@ -295,7 +295,7 @@ def _worth_staging(kernel: Kernel, region: Region, load: Node, machine: Machine)
     lane = next((r for r in load.ranges if axis_of(r) is Axis.LANE), None)
     if lane is None or load.src[0].op is not forms.PARAM:
         return []
-    registers = _registers(region, load)
+    registers = _registers(kernel, region, load)
     inner = [*_tile_ranges(kernel, region, load, lane, registers), *registers]
     if not all(map(has_own_extent, inner)):
         return []
@@ -312,8 +312,10 @@ def _worth_staging(kernel: Kernel, region: Region, load: Node, machine: Machine)
     return inner if jumps and reuse >= 32 else []
 
 
-def _registers(region: Region, load: Node) -> list[Node]:
+def _registers(kernel: Kernel, region: Region, load: Node) -> list[Node]:
     """Return the ranges over the elements that one lane holds for a matrix instruction."""
+    if not any(n.op is forms.DOT for n in kernel.nodes()):
+        return []
     dots = [n for n in toposort(region.node.src[:1]) if n.op is forms.DOT]
     bound = frozenset().union(*[bound_ranges(n) for n in dots])
     return [r for r in load.ranges & bound if axis_of(r) is Axis.UNROLL]

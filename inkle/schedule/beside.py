@@ -60,14 +60,16 @@ def former_occupants(plan: Plan) -> dict[int, list[int]]:
             continue
         start, end = spot.offset, spot.offset + size
         room = rooms.setdefault(spot.host, [])
-        found[place] = [occupant for a, b, occupant in room if a < end and start < b]
-        rest = [
+        met = [each for each in room if each[0] < end and start < each[1]]
+        found[place] = [occupant for _, _, occupant in met]
+        left = [
             (low, high, occupant)
-            for a, b, occupant in room
-            for low, high in ((a, min(b, start)), (max(a, end), b))
+            for a, b, occupant in met
+            for low, high in ((a, start), (end, b))
             if low < high
         ]
-        rooms[spot.host] = [*rest, (start, end, place)]
+        apart = [each for each in room if not (each[0] < end and start < each[1])]
+        rooms[spot.host] = [*apart, *left, (start, end, place)]
     return found
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from operator import itemgetter
 
 from inkle.ir import forms
 from inkle.ir.loop import Kernel, extent
@@ -65,14 +66,21 @@ def cut_chains(
     """
     steps = [step_of([each]) for each in built]
     tried: set[Storage] = set()
-    while True:
-        seed = _largest(steps, fixed, tried)
-        if seed is None:
-            return [launch for step in steps for launch in step.launches]
-        arrays, members = _family(seed, steps, fixed)
+    large = _large(steps, fixed)
+    users = _users(steps)
+    while large:
+        seed = large.pop()
+        if seed in tried:
+            continue
+        arrays, members = _family(seed, users, fixed)
         tried |= arrays
         if members:
-            steps = _Family(arrays, members, steps, fixed, facts).cut(cut) or steps
+            family = _Family(arrays, [step for step, _ in members], steps, fixed, facts)
+            found = family.cut(cut)
+            if found:
+                steps, users = found, _users(found)
+                large = _large(steps, fixed)
+    return [launch for step in steps for launch in step.launches]
 
 
 def step_of(launches: Sequence[Made], *, is_cut: bool = False) -> Step:
@@ -88,39 +96,44 @@ def bytes_of(storage: Storage) -> int:
     return storage.size * storage.dtype.itemsize
 
 
-def _largest(
-    steps: Sequence[Step], fixed: Mapping[Storage, int], tried: set[Storage]
-) -> Storage | None:
+def _large(steps: Sequence[Step], fixed: Mapping[Storage, int]) -> list[Storage]:
+    """Return the arrays that a family may grow from, the largest last, the first of equal ones."""
     found = [s for step in steps if not step.is_cut for s in step.built.used]
-    left = [s for s in dict.fromkeys(found) if s not in fixed and s not in tried]
+    left = [s for s in dict.fromkeys(found) if s not in fixed]
     left = [s for s in left if bytes_of(s) * LONGEST >= FROM_BYTES]
-    return max(left, key=bytes_of, default=None)
+    return sorted(left, key=bytes_of, reverse=True)[::-1]
+
+
+Users = dict[Storage, list[tuple[Step, int]]]  # the steps that use an array, with their places
+
+
+def _users(steps: Sequence[Step]) -> Users:
+    found: Users = {}
+    for place, step in enumerate(steps):
+        for storage in step.touches():
+            found.setdefault(storage, []).append((step, place))
+    return found
 
 
 def _family(
-    seed: Storage, steps: Sequence[Step], fixed: Mapping[Storage, int]
-) -> tuple[set[Storage], list[Step]]:
+    seed: Storage, users: Users, fixed: Mapping[Storage, int]
+) -> tuple[set[Storage], list[tuple[Step, int]]]:
     """Return arrays of half the elements of `seed` at least, and the steps that pass them on.
 
     No steps if blocks of others have a part in it. Of a family that is too large, only what lives
     while `seed` does.
     """
-    arrays, members = {seed}, [step for step in steps if seed in step.touches()]
-    place = {step: i for i, step in enumerate(steps)}
-    first, last = place[members[0]], place[members[-1]]
-    users: dict[Storage, list[Step]] = {}
-    for step in steps:
-        for storage in step.touches():
-            users.setdefault(storage, []).append(step)
+    arrays, members = {seed}, list(users[seed])
+    first, last = members[0][1], members[-1][1]
     is_narrow = False
     stack = list(members)
     while stack:
-        step = stack.pop()
+        step, _ = stack.pop()
         for storage in step.touches() - arrays:
             if storage in fixed or 2 * storage.size < seed.size:
                 continue
             more = users[storage]
-            if is_narrow and not first <= place[more[0]] <= place[more[-1]] <= last:
+            if is_narrow and not first <= more[0][1] <= more[-1][1] <= last:
                 continue
             arrays.add(storage)
             fresh = [each for each in more if each not in members]
@@ -130,9 +143,9 @@ def _family(
             is_narrow = True
             arrays, members = {seed}, list(users[seed])
             stack = list(members)
-    if any(step.is_cut for step in members) or len(members) > LARGEST:
+    if any(step.is_cut for step, _ in members) or len(members) > LARGEST:
         return arrays, []
-    return arrays, sorted(members, key=place.__getitem__)
+    return arrays, sorted(members, key=itemgetter(1))
 
 
 class _Family:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
 from inkle.ir import forms, ops
-from inkle.ir.node import Node
+from inkle.ir.node import Node, Shape
 from inkle.ir.op import Op
 from inkle.ir.size import most
 from inkle.schedule.movement import grouped
@@ -85,7 +86,12 @@ NO_WORK = Work(0.0, frozenset(), 0)
 
 def size_of(node: Node) -> int:
     """Return the number of elements, of a size known at launch the largest one."""
-    return most(prod(node.shape))
+    return _elements(node.shape)
+
+
+@lru_cache(maxsize=4096)  # graphs have few shapes
+def _elements(shape: Shape) -> int:
+    return most(prod(shape))
 
 
 def bytes_of(node: Node) -> int:

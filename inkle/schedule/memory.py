@@ -49,6 +49,8 @@ class _Room:
 
         In the smallest gap between blocks of that time, else behind them.
         """
+        if self._size is not None and size > self._size:
+            return None
         position, best, tightest = 0, None, size
         for start, end, begin, until in self._blocks:
             if begin <= last and until >= first:

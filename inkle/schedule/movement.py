@@ -60,6 +60,7 @@ def merges(old: Shape, new: Shape) -> bool:
     return 0 not in old and all(a.stop - a.start == 1 for _, a in grouped(old, new))
 
 
+@lru_cache(maxsize=4096)
 def grouped(old: Shape, new: Shape) -> tuple[tuple[slice, slice], ...]:
     """Return the axes of two shapes of equal sizes in the smallest groups of equal products."""
     groups = []
