@@ -176,9 +176,11 @@ def elementwise(op: Op, src: tuple[Node, ...]) -> Node:
         DTypeError: if `op` does not accept the dtypes.
         ShapeError: if shapes differ.
     """
-    dtype = op.dtype_rule(op, tuple([source.dtype for source in src]))
+    n = len(src)
+    dtypes = (src[0].dtype, src[1].dtype) if n == 2 else tuple([each.dtype for each in src])
+    dtype = _dtypes.get((op, dtypes)) or _dtype_of(op, dtypes)
     shape: Shape = src[0].shape
-    if len(src) == 1 or (len(src) == 2 and src[1].shape == shape):
+    if n == 1 or (n == 2 and (src[1].shape == shape or src[1].op is forms.CONST)):
         return intern(op, dtype, src, None, shape)
     shape = ()
     loose = False
@@ -192,6 +194,15 @@ def elementwise(op: Op, src: tuple[Node, ...]) -> Node:
     if loose and shape:
         src = tuple([_spread_literal(op, src, source, shape) for source in src])
     return intern(op, dtype, src, None, shape)
+
+
+Known = dict[tuple[Op, tuple[DType, ...]], DType]
+_dtypes: Known = {}  # of results, by operation and dtypes of sources
+
+
+def _dtype_of(op: Op, dtypes: tuple[DType, ...]) -> DType:
+    found = _dtypes[op, dtypes] = op.dtype_rule(op, dtypes)
+    return found
 
 
 def _spread_literal(op: Op, src: tuple[Node, ...], source: Node, shape: Shape) -> Node:
