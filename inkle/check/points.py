@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from inkle.check.numpy_algebra import Array, apply, constant, numpy_dtype, to_ar
 from inkle.errors import InternalError
 from inkle.ir import forms
 from inkle.ir.dtype import DType, index
-from inkle.ir.loop import Axis, Kernel, axis_of, number_of
+from inkle.ir.loop import Axis, Kernel, axis_of, carried, number_of, runs_over
 from inkle.ir.node import Node, bound_ranges, toposort
 from inkle.ir.text import expression
 
@@ -70,6 +71,8 @@ class Space:
         self.axes = {r: i for i, r in enumerate(ranges)}
         self.lengths = {r: self._length(r) for r in ranges}
         self.ragged = [r for r in ranges if r.src[0].ranges]
+        folds = [node for node in kernel.nodes() if node.op is forms.FOLD]
+        self.folds = {each: fold for fold in folds for each, _ in carried(fold)}
 
     def _length(self, r: Node) -> int:
         """Return the extent of `r`, or the largest one if it depends on other ranges."""
@@ -135,8 +138,45 @@ class Points:
         """Return the value of `root`, with one axis per range of the kernel."""
         for node in toposort((root,)):
             if node not in self.values and node.op not in (forms.PARAM, forms.STORE):
-                self.values[node] = self._step(node)
+                if node.op is forms.CARRY:
+                    self._run(self.space.folds[node])
+                else:
+                    self.values[node] = self._step(node)
         return self.values[root]
+
+    def _run(self, fold: Node) -> None:
+        """Find the values of all that a FOLD carries, at one of its points after the other."""
+        pairs, ranges = carried(fold), runs_over(fold)
+        inside = set(dict(pairs))
+        for node in toposort([following for _, following in pairs]):
+            if inside.intersection(node.src):
+                inside.add(node)
+            elif node not in inside and node.op is not forms.PARAM:
+                self.value(node)
+        state = {each: self.value(each.src[0]) for each, _ in pairs}
+        rows = {each: np.zeros(self.shape(each.ranges), state[each].dtype) for each in state}
+        for at in product(*[range(self.space.lengths[r]) for r in ranges]):
+            place = {self.space.axes[r]: slice(i, i + 1) for r, i in zip(ranges, at, strict=True)}
+            here = Points(
+                self.space,
+                {**self.box, **dict(zip(ranges, ((i, 1) for i in at), strict=True))},
+                self.memories,
+            )
+            for node, value in self.values.items():
+                here.values[node] = value[
+                    tuple(
+                        [
+                            place.get(axis, slice(None)) if n > 1 else slice(None)
+                            for axis, n in enumerate(value.shape)
+                        ]
+                    )
+                ]
+            for each, value in state.items():
+                where = tuple([place.get(axis, slice(None)) for axis in range(rows[each].ndim)])
+                rows[each][where] = value
+                here.values[each] = value
+            state = {each: here.value(following) for each, following in pairs}
+        self.values.update(rows)
 
     def shape(self, ranges: frozenset[Node]) -> tuple[int, ...]:
         """Return the shape of a value that depends on `ranges`."""
@@ -161,6 +201,8 @@ class Points:
             return self._reduce(node)
         if node.op is forms.PREFIX:
             return self._prefix(node)
+        if node.op is forms.FOLD:
+            return np.broadcast_to(self.values[node.src[0]], self.shape(node.ranges))
         if node.op is forms.LOAD:
             return self._load(node)
         if node.op is forms.DOT:

@@ -158,7 +158,7 @@ def _step(node: Node, memo: MutableMapping[Node, Interval]) -> Interval:
         return _reduction(node, memo)
     if op is forms.PREFIX and node.arg[0] in (ops.MAXIMUM, ops.MINIMUM):
         return memo[node.src[0]]
-    if op in _KEEPS or op is forms.STAGE:
+    if op in _KEEPS or op is forms.STAGE or op is forms.FOLD:
         return memo[node.src[0]]
     if op in _KEEPS_OR_ZERO:
         return memo[node.src[0]].hull(ZERO)

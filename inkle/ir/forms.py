@@ -92,6 +92,17 @@ STAGE = Op(
     text="Fast memory filled once its outer loops are open: src is (value, index, *ranges), "
     "arg is (number, size).",
 )  # fmt: skip
+CARRY = Op(
+    "carry", -1,
+    text="What a FOLD hands on from point to point, before this one: src is (initial, *places), "
+    "the places being all that it differs by; arg is (number,).",
+)  # fmt: skip
+FOLD = Op(
+    "fold", -1,
+    text="A loop with a state: src is (value, *carries, *following, *ranges), arg is (how many "
+    "carries,). At each point of the ranges, one after the other, outer to inner, the value; then "
+    "each CARRY becomes what follows. The ranges stay open, as those of a PREFIX.",
+)  # fmt: skip
 DOT = Op(
     "dot", -1,
     text="The product of two tiles by the instruction `arg` (`inkle.ir.dot`), its element at "

@@ -90,9 +90,35 @@ def prefix(op: Op, value: Node, ranges: Sequence[Node]) -> Node:
     return intern(forms.PREFIX, value.dtype, (value, *ranges), (op,), ()) if ranges else value
 
 
+def carry(number: int, initial: Node, places: Sequence[Node]) -> Node:
+    """Return what a FOLD carries: `initial` before its first point; differs by `places` alone."""
+    return intern(forms.CARRY, initial.dtype, (initial, *places), (number,), ())
+
+
+def fold(
+    value: Node, carries: Sequence[Node], following: Sequence[Node], ranges: Sequence[Node]
+) -> Node:
+    """Return `value` at each point of `ranges`, where `carries` become `following` in between."""
+    src = (value, *carries, *following, *ranges)
+    return intern(forms.FOLD, value.dtype, src, (len(carries),), ())
+
+
+def carried(node: Node) -> list[tuple[Node, Node]]:
+    """Return the carries of a FOLD, each with what it becomes."""
+    (count,) = node.arg
+    return list(zip(node.src[1 : 1 + count], node.src[1 + count :][:count], strict=False))
+
+
+def runs_over(node: Node) -> tuple[Node, ...]:
+    """Return the ranges that a PREFIX or FOLD runs along (none for other nodes)."""
+    if node.op is forms.FOLD:
+        return node.src[1 + 2 * node.arg[0] :]
+    return node.src[1:] if node.op is forms.PREFIX else ()
+
+
 def running_ranges(nodes: Iterable[Node]) -> frozenset[Node]:
-    """Return the ranges whose points come one after the other, for the sake of a PREFIX."""
-    found = [node.src[1:] for node in nodes if node.op is forms.PREFIX]
+    """Return the ranges whose points come one after the other, for a PREFIX or FOLD."""
+    found = [runs_over(node) for node in nodes]
     return frozenset([r for ranges in found for each in ranges for r in each.ranges])
 
 

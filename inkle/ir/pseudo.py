@@ -21,7 +21,7 @@ from typing import NamedTuple
 from inkle.ir import forms, ops
 from inkle.ir.dtype import DType, index
 from inkle.ir.elementwise import Scalar
-from inkle.ir.loop import Axis, Kernel, axis_of, number_of
+from inkle.ir.loop import Axis, Kernel, axis_of, carried, number_of, runs_over
 from inkle.ir.node import Node, bound_ranges, convert_scalar, round_float, toposort
 from inkle.ir.op import Op
 
@@ -89,25 +89,35 @@ def inline(node: Node, texts: Mapping[Node, Text]) -> Text:
         return Text(str(node.arg[0]))
     if op is forms.PARAM:
         return Text(name_of_param(node.arg[0]))
-    if op is forms.STAGE:
-        return Text(f"S{node.arg[0]}")
+    if op is forms.STAGE or op is forms.CARRY:
+        return Text(f"{'S' if op is forms.STAGE else 'c'}{node.arg[0]}")
     if op is forms.LOAD:
         return Text(_access(node, texts, 2))
     if op is forms.STORE:
         equals = "=" if node.arg is None else _assign(node.arg)
         return Text(f"{_access(node, texts, 3)} {equals} {texts[node.src[2]].text}", 0)
     sources = ", ".join(texts[source].text for source in node.src)
-    if op is forms.REDUCE and len(node.arg) == 1:
+    if op in (forms.REDUCE, forms.PREFIX) and len(node.arg) == 1:
         over = ", ".join(texts[r].text for r in node.src[1:])
-        return Text(f"{node.arg[0]}[{over}]({texts[node.src[0]].text})")
-    if op is forms.PREFIX and len(node.arg) == 1:
-        over = ", ".join(texts[r].text for r in node.src[1:])
-        return Text(f"running {node.arg[0]}[{over}]({texts[node.src[0]].text})")
+        word = f"{'running ' if op is forms.PREFIX else ''}{node.arg[0]}"
+        return Text(f"{word}[{over}]({texts[node.src[0]].text})")
+    if op is forms.FOLD:
+        return Text(_fold(node, texts))
     if op is forms.DOT:
         return Text(f"{node.arg}({texts[node.src[0]].text}, {texts[node.src[1]].text})")
     return Text(
         f"{op}({sources}{', ' if sources and node.arg is not None else ''}{node.arg or ''})"
     )
+
+
+def _fold(node: Node, texts: Mapping[Node, Text]) -> str:
+    """Return "fold[t](value; c0 = 0 then following)"."""
+    over = ", ".join([texts[r].text for r in runs_over(node)])
+    state = ", ".join(
+        f"{texts[each].text} = {texts[each.src[0]].text} then {texts[following].text}"
+        for each, following in carried(node)
+    )
+    return f"fold[{over}]({texts[node.src[0]].text}; {state})"
 
 
 def _elementwise(node: Node, sources: list[Text]) -> Text:

@@ -11,7 +11,7 @@ which is why differentiation may ask for any node of the step, later.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from inkle.errors import ShapeError
@@ -19,6 +19,7 @@ from inkle.ir import forms
 from inkle.ir.node import Node, intern, substitute, toposort
 from inkle.ir.tensor import param, reshape, shrink
 
+MOST_IN_REGISTERS = 16  # values that a kernel carries; more are carried in memory
 RING = 2  # rows that are kept where only the last value is wanted: one is read, one written
 
 
@@ -69,7 +70,7 @@ class Recurrence:
 
 
 def carry(src: Sequence[Node], recurrence: Recurrence, number: int, rows: int) -> Node:
-    """Return the values of carried `number`: all, in steps + 1 rows, or the last two, in RING."""
+    """Return the values of carried `number`: all, in steps + 1 rows, or the last 1 or RING."""
     like = src[number]
     arg = (recurrence, number, rows)
     return intern(forms.SCAN, like.dtype, tuple(src), arg, (rows, *like.shape))
@@ -90,6 +91,18 @@ def step_of(node: Node) -> list[Node]:
 def history(src: Sequence[Node], recurrence: Recurrence, number: int) -> Node:
     """Return all values of carried `number`, in steps + 1 rows."""
     return carry(src, recurrence, number, recurrence.steps + 1)
+
+
+def is_pointwise(nodes: Iterable[Node]) -> bool:
+    """Whether the values of a step are elementwise ones of arrays of one shape.
+
+    Then each element of what is carried goes its own way, and one kernel runs the whole loop.
+    """
+    inside = [node for node in toposort(nodes) if node.op is not forms.CONST]
+    return all(
+        node.shape == inside[0].shape and (node.op is forms.PARAM or node.op.is_elementwise)
+        for node in inside
+    )
 
 
 def last_of(recurrence: Recurrence, rows: Node) -> Node:
@@ -146,9 +159,13 @@ class Loop:
         new = tuple([self._names[node] for node in following])
         self._recurrence = Recurrence(new, len(self._rows), steps, is_reversed)
 
-    def last(self, place: int) -> Node:
-        """Return the final value of what is carried in that place."""
-        return last_of(self._recurrence, carry(self._src, self._recurrence, place, RING))
+    def last(self, place: int, rows: int = RING) -> Node:
+        """Return the final value of what is carried in that place, of which `rows` are kept."""
+        return last_of(self._recurrence, carry(self._src, self._recurrence, place, rows))
+
+    def stacked(self, node: Node) -> Node:
+        """Return the values that a node of the step has at all steps, as a result of their own."""
+        return stack(self._src, self._recurrence, self._names[node])
 
     def at_every_step(self, node: Node) -> Node:
         """Return the values that a node of the step has at all steps, one row each."""
@@ -159,7 +176,7 @@ class Loop:
             return before(recurrence, history(src, recurrence, self._places[node]))
         if node in self._ends:
             return after(recurrence, history(src, recurrence, self._ends[node]))
-        return stack(src, recurrence, self._names[node])
+        return self.stacked(node)
 
 
 def infer(src: Sequence[Node], arg: tuple[Recurrence, int | Node, int]) -> Node:
@@ -173,7 +190,7 @@ def infer(src: Sequence[Node], arg: tuple[Recurrence, int | Node, int]) -> Node:
     if isinstance(result, Node):
         found = stack(src, recurrence, result)
     else:
-        if not 0 <= result < recurrence.carried or rows not in (RING, recurrence.steps + 1):
+        if not 0 <= result < recurrence.carried or rows not in (1, RING, recurrence.steps + 1):
             raise ShapeError(f"a scan of {recurrence.steps} steps has no carry {result} in {rows}")
         found = carry(src, recurrence, result, rows)
     if found.shape[0] != rows:

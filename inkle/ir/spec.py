@@ -23,7 +23,7 @@ from inkle.errors import InkleError, SpecError
 from inkle.ir import forms, ops, scan, tensor
 from inkle.ir.dot import INSTRUCTIONS
 from inkle.ir.dtype import Kind, bool_, index, void
-from inkle.ir.loop import Axis, Kernel, axis_of, running_ranges
+from inkle.ir.loop import Axis, Kernel, axis_of, carried, running_ranges, runs_over
 from inkle.ir.node import Node, bound_ranges, toposort
 from inkle.ir.op import Op
 from inkle.ir.pseudo import expression
@@ -203,9 +203,11 @@ def check_loop(kernel: Kernel) -> None:
     for root in kernel.stores:
         _require(root.op is forms.STORE, "the roots of a kernel are stores", root)
     _check_unique(nodes, forms.RANGE, lambda n: n.arg[0], "a range number is used once")
+    _check_unique(nodes, forms.CARRY, lambda n: n.arg[0], "a carry number is used once")
     _check_unique(nodes, forms.STAGE, lambda n: n.arg[0], "a stage number is used once")
     _check_unique(nodes, forms.PARAM, lambda n: n.arg[0], "a slot has one dtype and shape")
     _check_binding(kernel, nodes)
+    _check_carries(kernel, nodes)
     _check_order(kernel)
 
 
@@ -267,6 +269,33 @@ def _check_prefix(node: Node) -> None:
     _require(turns == sorted(turns), "lanes of a prefix lie in its copies, these in loops", node)
 
 
+def _check_carry(node: Node) -> None:
+    _require(isinstance(node.arg, tuple) and len(node.arg) == 1, "carry has arg (number,)", node)
+    _require(
+        node.src and node.dtype is node.src[0].dtype, "carry has the dtype it begins with", node
+    )
+    _require(all(each.dtype is index for each in node.src[1:]), "carry differs by places", node)
+
+
+def _check_fold(node: Node) -> None:
+    _require(isinstance(node.arg, tuple) and len(node.arg) == 1, "fold has arg (count,)", node)
+    count, ranges = node.arg[0], runs_over(node)
+    _require(
+        count > 0 and len(node.src) > 1 + 2 * count, "fold carries, and runs over ranges", node
+    )
+    _require(node.dtype is node.src[0].dtype, "fold has the dtype of its value", node)
+    _require(all(r.op is forms.RANGE for r in ranges), "fold runs over ranges", node)
+    turns = [IN_TURN.index(axis_of(r)) if axis_of(r) in IN_TURN[:2] else -1 for r in ranges]
+    _require(-1 not in turns, "the points of a fold come one after the other", node)
+    _require(turns == sorted(turns), "copies of a fold lie in its loops", node)
+    for each, following in carried(node):
+        _require(each.op is forms.CARRY, "fold hands on what it carries", node)
+        _require(each.dtype is following.dtype, "what is carried keeps its dtype", node)
+        _require(set(ranges) <= each.ranges, "what is carried differs from point to point", node)
+        _require(following.ranges <= each.ranges, "carry differs by all that follows", node)
+        _require(not each.src[0].ranges & set(ranges), "a fold begins before its ranges", node)
+
+
 def _check_stage(node: Node) -> None:
     _require(len(node.src) >= 2, "stage needs a value and a position", node)
     _require(node.src[1].dtype is index, "stage needs a position of dtype index", node)
@@ -316,6 +345,8 @@ _LOOP: dict[Op, Callable[[Node], None]] = {
     forms.STORE: _check_store,
     forms.REDUCE: _check_reduce,
     forms.PREFIX: _check_prefix,
+    forms.CARRY: _check_carry,
+    forms.FOLD: _check_fold,
     forms.STAGE: _check_stage,
     forms.DOT: _check_dot,
 }
@@ -340,6 +371,22 @@ def _check_binding(kernel: Kernel, nodes: Sequence[Node]) -> None:
             _require(not bound & inside, f"{node.op} binds a range that is bound inside", node)
             _require(not bound & free, f"{node.op} binds a range that a store depends on", node)
         below[node] = inside | bound
+
+
+def _check_carries(kernel: Kernel, nodes: Sequence[Node]) -> None:
+    """Check that what is carried is used inside of its FOLD, and becomes one and the same."""
+    below: dict[Node, frozenset[Node]] = {}
+    known: dict[Node, tuple[Node, tuple[Node, ...]]] = {}
+    for node in nodes:
+        inside = frozenset().union(*[below[source] for source in node.src])
+        if node.op is forms.FOLD:
+            for each, following in carried(node):
+                same = known.setdefault(each, (following, runs_over(node)))
+                _require(same == (following, runs_over(node)), "a carry becomes one value", node)
+                inside -= {each}
+        below[node] = inside | {node} if node.op is forms.CARRY else inside
+    for root in kernel.stores:
+        _require(not below[root], "what is carried is used inside of its fold", root)
 
 
 def _check_order(kernel: Kernel) -> None:

@@ -30,7 +30,7 @@ from inkle.ir.size import divided, most
 from inkle.kernel.access import coefficient, without
 from inkle.kernel.accumulate import Tile, tile_for
 from inkle.kernel.machine import Machine
-from inkle.kernel.running import Running
+from inkle.kernel.running import RUNNING, Running
 from inkle.kernel.scopes import SEQUENTIAL, Scope, Shape
 from inkle.kernel.settle import sources_first
 from inkle.kernel.transpose import block_of, load_block
@@ -293,7 +293,7 @@ class Linearizer:
         if op is forms.REDUCE:
             self._at(scope, lambda: self._reduce(node))
             return scope.values[(node, tuple([point[r] for r in shape.unroll]))]
-        if op is forms.PREFIX:
+        if op in RUNNING:
             return self._running.value(node, point, scope)
         if op is forms.PARAM:
             return self.emit(scope, "param", node.dtype, 1, (), node.arg[0])

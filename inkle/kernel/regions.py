@@ -110,7 +110,7 @@ def _region(node: Node) -> Region:
             loads.append(here)
             stack.extend(here.src[1:])
         elif here.op is not forms.REDUCE:
-            work += RUNNING if here.op is forms.PREFIX else 0.0
+            work += RUNNING if here.op in (forms.PREFIX, forms.CARRY) else 0.0
             if here.op.is_elementwise and here.dtype.bits:
                 work += SLOW.get(here.op, 0.5)
             stack.extend(here.src)

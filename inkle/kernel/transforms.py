@@ -210,9 +210,9 @@ def _replace(kernel: Kernel, r: Node, place: Node, new: Sequence[Node]) -> Kerne
     new = [each for each in new if each in place.ranges]
 
     def step(node: Node, src: tuple[Node, ...]) -> Node:
-        over = node.src[1:] if node.op is forms.PREFIX else bound_ranges(node)
-        if node.op in (forms.REDUCE, forms.STAGE, forms.PREFIX) and r in over:
-            keep = 2 if node.op is forms.STAGE else 1
+        over = bound_ranges(node) or loop.runs_over(node)
+        if node.op is not forms.DOT and r in over:
+            keep = len(node.src) - len(over)
             ranges = [n for old in over for n in (new if old is r else [old])]
             renewed = {
                 old: new_node for old, new_node in zip(node.src, src, strict=True) if old is not r

@@ -3,6 +3,7 @@
 `schedule(outputs)` returns a `Plan`; `explain(outputs)` also says why each kernel exists. The
 passes, one module each:
 
+    pointwise                     loops over time with elementwise steps, made fit for one kernel
     closed_forms (loop_form)      reductions of masks and positions become indexing or arithmetic
     pieces                        functions of a CAT become a CAT of functions
     online                        reductions that need an earlier one read long rows once

@@ -17,7 +17,7 @@ from inkle.ir import forms, ops, tensor
 from inkle.ir import loop as loops
 from inkle.ir.dtype import bool_, index
 from inkle.ir.loop import Kernel
-from inkle.ir.node import Node, const, elementwise, intern
+from inkle.ir.node import Node, const, elementwise, intern, toposort
 from inkle.ir.op import Op
 from inkle.ir.size import least, most
 from inkle.rewrite.affine import Affine, affine_of
@@ -54,6 +54,8 @@ class Builder:
         self._gates: dict[Gate, Node | None] = {}
         self._masked: dict[Node, tuple[Gate, Node]] = {}
         self._gated: dict[Node, frozenset[Condition]] = {}
+        self._folds: dict[object, int] = {}  # the first of its carries, by what a loop computes
+        self._carries = 0
         self.memory: dict[Storage, Node] = {}
 
     def run(self) -> Kernel:
@@ -109,6 +111,8 @@ class Builder:
             return self._reduce(demand)
         if op is forms.PREFIX:
             return self._prefix(demand)
+        if op is forms.SCAN:
+            return self._fold(demand)
         if op is forms.CAT:
             return self._chosen(demand)
         if len(demand.links) == 1:
@@ -165,6 +169,32 @@ class Builder:
         )
         value = self._linked(demand.links[0])
         return loops.prefix(demand.node.arg[0], value, sorted(ranges, key=loops.number_of))
+
+    def _fold(self, demand: Demand) -> Node:
+        """Return a value of a step of a loop over time, all of whose steps this kernel runs."""
+        recurrence, result, _ = demand.node.arg
+        time = [self._arrangement.mapping[r].ranges for r in demand.index[0].ranges]
+        ranges = sorted(frozenset().union(*time), key=loops.number_of)
+        seen = tuple([self._linked(link) for link in demand.links])
+        places = [self._index(each) for each in demand.index if each.ranges]
+        first = self._folds.setdefault((recurrence, seen, *places), self._carries)
+        if first == self._carries:
+            self._carries += recurrence.carried
+        carries = [loops.carry(first + i, seen[i], places) for i in range(recurrence.carried)]
+        known = [*carries, *seen[recurrence.carried :]]
+        done: dict[Node, Node] = {}
+        for node in toposort([*recurrence.following, result]):
+            if node.op is forms.PARAM:
+                done[node] = known[node.arg[0]]
+            elif node.op is ops.CAST or node.op is ops.BITCAST:
+                done[node] = done[node.src[0]].convert(node.op, node.dtype)
+            elif node.op.is_elementwise:
+                src = tuple([done[source] for source in node.src])
+                done[node] = intern(node.op, node.dtype, src, node.arg, ())
+            else:
+                done[node] = node
+        following = [done[node] for node in recurrence.following]
+        return loops.fold(done[result], carries, following, ranges)
 
     def _chosen(self, demand: Demand) -> Node:
         """Return the parts of a CAT, each under its condition, the last one for all the rest."""

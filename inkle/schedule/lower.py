@@ -81,7 +81,7 @@ class Planner:
                     self.forced.setdefault(node, "contiguous() or a long reduction asks for it")
             elif node.op in SPECIAL:
                 self.forced.setdefault(node, f"{node.op.name} writes memory")
-            if node.op is forms.SCAN:
+            if node.op is forms.SCAN and not self.loops[node].is_pointwise():
                 for source in node.src[node.arg[0].carried :]:
                     self.forced.setdefault(stored_as(source), "read by a loop over time")
         for node in reversed(self.order):

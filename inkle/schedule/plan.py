@@ -26,6 +26,7 @@ from inkle.schedule.nest import Nest, Storage, stored_as
 from inkle.schedule.online import in_one_pass
 from inkle.schedule.order import free_early, in_order
 from inkle.schedule.pieces import split_into_pieces
+from inkle.schedule.pointwise import pointwise_loops
 from inkle.schedule.prepare import prepare
 from inkle.schedule.recompute import fit
 from inkle.schedule.scans import BuiltLoop, one_row_array_each, repeated, without_empty
@@ -70,6 +71,8 @@ def explain(outputs: Sequence[Node], *, facts: Facts = FACTS) -> tuple[Plan, lis
     """
     graph = without_empty(outputs)
     spec.verify(graph, "without_empty")
+    graph = pointwise_loops(graph)
+    spec.verify(graph, "pointwise_loops")
     graph = fold_reductions(graph)
     spec.verify(graph, "fold_reductions")
     graph = split_into_pieces(graph, facts)

@@ -23,11 +23,11 @@ from inkle.ir.node import Node, const, rebuild, substitute, toposort
 from inkle.ir.plan import Launch, Memory, Place, Plan, Repeat, Role
 from inkle.ir.scan import RING, Recurrence
 from inkle.ir.tensor import param
-from inkle.rewrite.affine import ZERO
+from inkle.rewrite.affine import ZERO, total_of
 from inkle.schedule.built import Reason
 from inkle.schedule.cost import size_of
 from inkle.schedule.movement import flatten
-from inkle.schedule.nest import Link, Nest, Storage, Store, stored_as
+from inkle.schedule.nest import Demand, Link, Nest, Storage, Store, stored_as
 
 if TYPE_CHECKING:
     from inkle.schedule.lower import Planner
@@ -48,6 +48,13 @@ class Loop:
     recurrence: Recurrence
     results: list[Node] = field(default_factory=list)
     nest: Nest | None = None
+
+    def is_pointwise(self) -> bool:
+        """Whether one kernel runs the whole loop (`pointwise_loops` made it so)."""
+        others = [node.arg[1:] for node in self.results]
+        nodes = [*self.recurrence.following, *[n for n, _ in others if isinstance(n, Node)]]
+        is_kept = all(isinstance(result, Node) or rows == 1 for result, rows in others)
+        return is_kept and bool(self.recurrence.following) and scan.is_pointwise(nodes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +170,35 @@ def store_scan(plan: Planner, node: Node, reason: str) -> list[Nest]:
     """Return the nest of the loop over time that a SCAN is a result of."""
     loop = plan.loops[node]
     if loop.nest is None:
-        loop.nest = _add_loop(plan, loop, reason)
+        add = _add_fold if loop.is_pointwise() else _add_loop
+        loop.nest = add(plan, loop, reason)
     return [loop.nest]
+
+
+def _add_fold(plan: Planner, loop: Loop, reason: str) -> Nest:
+    """Add the nest that runs a whole loop, the time innermost; it writes all that is wanted."""
+    recurrence, src = loop.recurrence, loop.src
+    nest = plan.add_nest((recurrence.steps, *recurrence.following[0].shape), reason)
+    nest.is_open = False
+    time, *rest = nest.index
+    nest.prefixes.append(frozenset(nest.loops) - time.ranges)
+    row = total_of([(time, -1)]).shifted(recurrence.steps - 1) if recurrence.is_reversed else time
+    at = (row, *rest)
+    links = []
+    for slot, source in enumerate(src):
+        is_row = recurrence.carried <= slot < recurrence.carried + recurrence.sliced
+        links.append(plan.want(nest, source, source.shape, at if is_row else at[1:], ()))
+    for node in loop.results:
+        plan.storage.setdefault(node, Storage(node.dtype, size_of(node), node))
+        wanted = node.arg[1]
+        is_last = not isinstance(wanted, Node)
+        whole = scan.stack(src, recurrence, recurrence.following[wanted]) if is_last else node
+        value = Demand(whole, nest, whole.shape, at, ())
+        value.links = links
+        nest.reductions.append(value)
+        place = flatten(at[1:], whole.shape[1:]) if is_last else value.position
+        nest.stores.append(Store(node, place, Link((), value)))
+    return nest
 
 
 def _add_loop(plan: Planner, loop: Loop, reason: str) -> Nest:

@@ -145,6 +145,27 @@ def test_random_programs_of_state_and_loops(seed, tmp_path):
     check_same(loaded(Tensor(x)), program(numpy, x))
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_rows_written_over_by_the_loop_that_reads_them(reverse):
+    """The new rows are stored before the state of the next step was computed from the old ones."""
+    rows, h = np.arange(1, 7).reshape(3, 2), np.array([5, 7])
+    state, start = Tensor(rows.copy()), Tensor(h)
+
+    @inkle.jit
+    def turn():
+        _, ys = inkle.scan(lambda s, x: (s * 2 + x, s), start, state, reverse=reverse)
+        state.assign(ys)
+
+    for _ in range(3):
+        turn()
+        s, new = h, []
+        for row in rows[::-1] if reverse else rows:
+            new.append(s)
+            s = s * 2 + row
+        rows = np.stack(new[::-1] if reverse else new)
+        np.testing.assert_array_equal(state.numpy(), rows)
+
+
 # --- arguments of every kind ----------------------------------------------------------------------
 
 

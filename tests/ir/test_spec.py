@@ -85,6 +85,7 @@ def test_sound_kernels_pass():
 
     check_loop(kernel(store(A, R, sums[0] / sums[1]), order=(R, S)))
     check_loop(kernel(store(A, lane, load(tile, lane)), order=()))
+    check_loop(running())
     check_loop(kernel(store(A, inner, load(B, R, R < 3), combine=ops.ADD), order=(R, inner)))
 
 
@@ -95,6 +96,15 @@ def nested():
 
 def fold(op, *ranges):
     return make(forms.REDUCE, dt.float32, [load(B, S), *ranges], (op,))
+
+
+def running(initial=None, places=(S,), following=None, over=(S,), count=1, outside=False):
+    """Return a kernel that folds B along S; each argument can break a rule of it."""
+    initial = const(0.0, dt.float32) if initial is None else initial
+    state = make(forms.CARRY, initial.dtype, [initial, *places], (0,))
+    new = state + load(B, S) if following is None else following
+    value = make(forms.FOLD, dt.float32, [load(B, S), state, new, *over], (count,))
+    return kernel(store(A, S, value + state if outside else value), order=(S,))
 
 
 TWO_LANES = store(A, range_(2, 2, Axis.LANE) + range_(3, 4, Axis.LANE), const(0.0, dt.float32))
@@ -145,6 +155,22 @@ TWO_LANES = store(A, range_(2, 2, Axis.LANE) + range_(3, 4, Axis.LANE), const(0.
          "no identity for index"),
         (lambda: kernel(TWO_LANES, order=()),
          "at most one LANE"),
+        (lambda: running(count=2),
+         "fold carries, and runs over ranges"),
+        (lambda: running(over=(S + 1,)),
+         "fold runs over ranges"),
+        (lambda: running(over=(range_(1, 8, Axis.LANE),)),
+         "one after the other"),
+        (lambda: running(following=load(B, S).cast(dt.int32)),
+         "keeps its dtype"),
+        (lambda: running(places=()),
+         "differs from point to point"),
+        (lambda: running(following=load(B, S) * load(B, R)),
+         "differs by all that follows"),
+        (lambda: running(initial=load(B, S)),
+         "begins before its ranges"),
+        (lambda: running(outside=True),
+         "inside of its fold"),
     ],
 )  # fmt: skip
 def test_unsound_kernels_are_refused(build, rule):
