@@ -140,6 +140,11 @@ def _store_lanes(kernel: Kernel, lane: Node, machine: Machine) -> Kernel:
     row_by_row = any(g.bound for g in regions) or (in_turn and lane not in in_turn)
     if heavy < 12 and lane.src[0].op is forms.CONST and row_by_row:
         copies = machine.registers // 2  # rows far apart: take much of each at once
+    carries = sum(node.op is forms.CARRY for node in kernel.nodes())
+    if carries:  # each waits for the step before: several at a time, as registers allow
+        copies = max(copies, 4)
+        while copies > 1 and copies * carries > machine.registers:
+            copies //= 2
     n = length(lane)
     while copies > 1 and n < lanes * copies * 2:
         copies //= 2

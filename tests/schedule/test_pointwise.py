@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from inkle.check.reference import evaluate
 from inkle.engine import pipeline
 from inkle.ir import ops, scan, tensor
 from inkle.ir.dtype import bool_, float16, float32, int32
-from inkle.ir.loop import Kernel
+from inkle.ir.loop import Axis, Kernel, axis_of, extent
 from inkle.ir.plan import Launch, Repeat
 from inkle.ir.scan import RING, Recurrence
 from inkle.ir.text import from_text, to_text
@@ -127,6 +128,23 @@ def test_lowered_for_a_machine(vector_bytes, threads, shape):
         found = run_plan(replace(plan, launches=tuple(launches)), list(arrays.values()))
         for got, want in zip(found, evaluate(nodes, arrays), strict=True):
             np.testing.assert_array_equal(got.reshape(want.shape), want)
+
+
+def chained(count):
+    """Return sources and recurrence of values carried that each take in the one before."""
+    leaves = [tensor.param(i, float32, (32, 512)) for i in range(count + 1)]
+    new = [a * 0.5 + b for a, b in itertools.pairwise(leaves)]
+    src = [tensor.param(i, float32, (32, 512)) for i in range(count)]
+    return [*src, tensor.param(count, float32, (9, 32, 512))], Recurrence(tuple(new), 1, 9)
+
+
+@pytest.mark.parametrize(("carries", "vectors"), [(1, 16), (2, 4), (6, 4), (16, 2)])
+def test_vectors_that_are_carried_fit_in_registers(carries, vectors):
+    src, r = chained(carries)
+    kernel = pipeline.lower(kernel_of([scan.stack(src, r, r.following[0])]), Machine(64, 32, 1))
+    copies = [extent(each) for each in kernel.ranges() if axis_of(each) is Axis.UNROLL]
+
+    assert copies == [vectors]
 
 
 def kernel_of(nodes) -> Kernel:
