@@ -16,7 +16,7 @@ import numpy as np
 
 from inkle.check.loops import Made, Seen, Sight
 from inkle.check.numpy_algebra import Array, to_array
-from inkle.check.patterns import MAKERS, SIZES
+from inkle.check.patterns import MAKERS, POINTWISE, SIZES
 from inkle.check.tolerance import Bounded, bounded_values
 from inkle.check.unroll import rebuilt
 from inkle.errors import InkleError
@@ -120,6 +120,7 @@ class Generator:
         self.pool: list[Node] = []
         self.loops: list[Made] = []
         self.depth = 0
+        self.makers = MAKERS
 
     def leaf(self, dtype: DType, shape: Shape) -> Node:
         """Return a new PARAM with data."""
@@ -197,7 +198,7 @@ class Generator:
 
     def grow(self, size: int) -> None:
         """Make about `size` nodes, and at least one leaf."""
-        makers, weights = zip(*MAKERS, strict=True)
+        makers, weights = zip(*self.makers, strict=True)
         self.leaf(self.random.choice(DTYPES), self.random_shape())
         made = 0
         for _ in range(size * 6):
@@ -222,6 +223,7 @@ class StepGenerator(Generator):
         super().__init__(0)
         self.random = outside.random
         self.depth = outside.depth + 1
+        self.makers = POINTWISE if self.random.random() < 0.4 else MAKERS
         self.seen: list[Seen] = []
         self._outside = outside
         self._steps = steps

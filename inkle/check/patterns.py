@@ -160,7 +160,7 @@ def shear(w: Workshop) -> Node | None:
 def marker(w: Workshop) -> Node | None:
     """A value that is stored, or kept out of gradients."""
     x = w.pick()
-    return tensor.contiguous(x) if w.random.random() < 0.7 else tensor.detach(x)
+    return tensor.contiguous(x) if w.random.random() < 0.5 else tensor.detach(x)
 
 
 def cat(w: Workshop) -> Node | None:
@@ -340,3 +340,4 @@ MAKERS: tuple[tuple[Maker, int], ...] = (
     (reduce, 12), (matmul, 3), (convolution, 3), (softmax, 2), (normalize, 2), (one_hot, 2),
     (running_sum, 1), (running, 4), (loops.loop, 8),
 )  # fmt: skip
+POINTWISE = MAKERS[:3]  # what keeps each element to itself
