@@ -401,5 +401,8 @@ def _check_order(kernel: Kernel) -> None:
     inside = [r in running for r in kernel.order if r in free]
     if inside != sorted(inside):
         raise _fail("the loops of a prefix are the innermost ones of its stores", kernel.order[0])
+    for node in kernel.nodes():
+        turns = [kernel.order.index(r) for r in runs_over(node) if r in kernel.order]
+        _require(turns == sorted(turns), "loops nest as a prefix or fold runs over them", node)
     for r in sorted(ordered - set(kernel.order), key=lambda each: int(each.arg[0])):
         raise _fail("order misses a range", r)

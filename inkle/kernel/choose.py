@@ -13,7 +13,7 @@ from __future__ import annotations
 from math import prod
 
 from inkle.ir import forms
-from inkle.ir.loop import Axis, Kernel, axis_of, extent, number_of
+from inkle.ir.loop import Axis, Kernel, axis_of, extent, number_of, runs_over
 from inkle.ir.node import Node
 from inkle.kernel.access import coefficient
 from inkle.kernel.machine import Machine
@@ -264,7 +264,8 @@ def _running_innermost(kernel: Kernel) -> Kernel:
         return kernel
     free = frozenset().union(*[store.ranges for store in kernel.stores])
     kinds = {r: 0 if r in free - in_turn else 1 if r in free else 2 for r in kernel.order}
-    return reorder(kernel, sorted(kernel.order, key=kinds.__getitem__))
+    turns = {r: i for node in kernel.nodes() for i, r in enumerate(runs_over(node))}
+    return reorder(kernel, sorted(kernel.order, key=lambda r: (kinds[r], turns.get(r, 0))))
 
 
 # --- chunks ---------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from inkle import config
 from inkle.errors import SpecError
 from inkle.ir import dtype as dt
 from inkle.ir import forms, ops, tensor
-from inkle.ir.loop import Axis, Kernel, load, range_, reduce, stage, store
+from inkle.ir.loop import Axis, Kernel, load, prefix, range_, reduce, stage, store
 from inkle.ir.node import const, intern
 from inkle.ir.spec import check_loop, check_tensor, verify
 from inkle.ir.tensor import arange, buffer, param
@@ -171,6 +171,8 @@ TWO_LANES = store(A, range_(2, 2, Axis.LANE) + range_(3, 4, Axis.LANE), const(0.
          "begins before its ranges"),
         (lambda: running(outside=True),
          "inside of its fold"),
+        (lambda: kernel(store(A, R * 0 + S, prefix(ops.ADD, load(B, R), [R, S])), order=(S, R)),
+         "loops nest as a prefix"),
     ],
 )  # fmt: skip
 def test_unsound_kernels_are_refused(build, rule):

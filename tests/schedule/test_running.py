@@ -76,6 +76,24 @@ def test_lanes_along_the_outer_of_two_ranges_are_none():
     np.testing.assert_array_equal(found.reshape(want.shape), want)
 
 
+def test_loops_nest_as_the_combination_runs_over_them():
+    """A reduction inside depends on the second of two loops along the axis, not on the first."""
+    first, x = tensor.param(0, int32, (5,)), tensor.param(1, float32, (1, 4))
+    row = tensor.param(2, float32, (16, 1))
+    wide = tensor.reshape(tensor.expand(x, (20, 4)), (16, 5))
+    spread = tensor.expand(tensor.reshape(tensor.permute(wide, (1, 0)), (1, 5, 16)), (16, 5, 16))
+    both = tensor.cat([tensor.reduce(spread, ops.ADD, (2,)), row], 1)
+    flat = tensor.reshape(tensor.shrink(tensor.reshape(both, (96,)), 0, 8, 71), (3, 21))
+    rows = tensor.shrink(flat.cast(int32), 1, 0, 5)
+    output = tensor.prefix(tensor.cat([tensor.reshape(first, (1, 5)), rows], 0), ops.MUL, 0)
+    plan = schedule([output])
+    launches = [replace(e, kernel=pipeline.lower(e.kernel, Machine())) for e in plan.launches]
+    arrays = {node: data(node.shape, node.dtype) for node in (first, x, row)}
+    found = run_plan(replace(plan, launches=tuple(launches)), list(arrays.values()))
+
+    np.testing.assert_array_equal(found[0].reshape(4, 5), evaluate([output], arrays)[0])
+
+
 def kernels(build, shape=(64, 4096), dtype=float32):
     plan = schedule([build(tensor.param(0, dtype, shape))])
     return len([*kernel_calls(plan.launches)])
