@@ -123,6 +123,15 @@ def after(recurrence: Recurrence, rows: Node) -> Node:
     return shrink(rows, 0, first, first + recurrence.steps)
 
 
+def above(order: Sequence[Node], start: Iterable[Node]) -> set[Node]:
+    """Return the nodes that depend on those of `start`, and these; `order`: sources first."""
+    found = set(start)
+    for node in order:
+        if any(source in found for source in node.src):
+            found.add(node)
+    return found
+
+
 class Loop:
     """A loop over time whose step is given over leaves that stand for what it sees.
 

@@ -8,7 +8,7 @@ Movement commutes with elementwise operations: where a state is moved, a moved s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -16,8 +16,9 @@ from inkle.ir import forms, scan, tensor
 from inkle.ir.batch import batched, can_batch
 from inkle.ir.node import Node, Shape, intern, rebuild, substitute, toposort
 from inkle.ir.op import Op
-from inkle.ir.scan import MOST_IN_REGISTERS, Loop, Recurrence
+from inkle.ir.scan import MOST_IN_REGISTERS, Loop, Recurrence, above
 from inkle.ir.tensor import param
+from inkle.schedule.cost import size_of
 
 Moves = tuple[tuple[Op, Any, Shape], ...]  # operation, attribute, shape; the first one first
 Key = tuple[Node, Moves]  # a node of a step, moved
@@ -27,6 +28,7 @@ MOVES = frozenset({forms.RESHAPE, forms.EXPAND, forms.PERMUTE, forms.FLIP, forms
 WIDER = frozenset({forms.RESHAPE, forms.EXPAND})  # they are nothing if they keep the shape
 SAME = frozenset({forms.CONTIGUOUS, forms.DETACH})
 LIGHT = MOVES | SAME
+MOST_KEPT = 1024  # elements of a state that is kept at all steps, only to be summed afterwards
 
 
 class _Refused(Exception):  # noqa: N818 - found out on the way, no error
@@ -43,6 +45,8 @@ def pointwise_loops(outputs: Sequence[Node]) -> list[Node]:
     for node in order:
         if node.op is forms.SCAN:
             groups.setdefault((node.src, node.arg[0]), []).append(node)
+    if not groups:
+        return list(outputs)
     only_before = _only_before(order, set(outputs))
     done: dict[Node, Node] = {}
     for node in order:
@@ -50,16 +54,30 @@ def pointwise_loops(outputs: Sequence[Node]) -> list[Node]:
             continue
         src = tuple([done[source] for source in node.src])
         if node.op is forms.SCAN:
-            results = groups[node.src, node.arg[0]]
-            try:
-                done.update(_Rewriting(src, node.arg[0], results, only_before).run())
+            results = groups.pop((node.src, node.arg[0]), [])
+            found = _rewritten(src, node.arg[0], results, only_before) if results else {}
+            for old, new in found.items():
+                new.origin = new.origin or old.origin
+            done |= found
+            if node in done:
                 continue
-            except _Refused:
-                pass
         done[node] = new = _rebuilt(node, src)
         if new.origin is None:
             new.origin = node.origin
     return [done[node] for node in outputs]
+
+
+def _rewritten(
+    src: tuple[Node, ...],
+    recurrence: Recurrence,
+    results: Sequence[Node],
+    only_before: Collection[Node],
+) -> dict[Node, Node]:
+    """Return what stands for each result of a loop; nothing if it stays as it is."""
+    try:
+        return _Rewriting(src, recurrence, results, only_before).run()
+    except _Refused:
+        return {}
 
 
 def _rebuilt(node: Node, src: tuple[Node, ...]) -> Node:
@@ -127,10 +145,10 @@ class _Rewriting:
             for leaf, node in zip(self.carried, recurrence.following, strict=True)
         }
         order = toposort([self._step[root] for root in roots])
-        self.changing = _above(order, self.carried)
-        self.varying = _above(order, self._rows)
+        self.changing = above(order, self.carried)
+        self.varying = above(order, self._rows)
         heavy = [n for n in order if n in self.changing and n.src and n.op not in LIGHT]
-        self._heavy = _above(order, [node for node in heavy if not node.op.is_elementwise])
+        self._heavy = above(order, [node for node in heavy if not node.op.is_elementwise])
 
     def run(self) -> dict[Node, Node]:
         """Return what stands for each result.
@@ -157,11 +175,15 @@ class _Rewriting:
         """Return of what the last value is wanted, and of which nodes of the step all values.
 
         Values before all steps are those after, moved by one, where these are wanted, too.
+
+        Raises:
+            _Refused: if more than a few states would be kept for the sake of their sums alone.
         """
         carried = list(self.carried)
         lasting: dict[Node, None] = {}
         found: dict[Node, None] = {}
         before: dict[Node, None] = {}
+        summed: dict[Node, None] = {}
         for result in self._results:
             wanted = result.arg[1]
             if not isinstance(wanted, Node):
@@ -174,10 +196,15 @@ class _Rewriting:
                     found[self.following[leaf]] = None
             elif self._step[wanted] in self._heavy:
                 used = set(toposort([self._step[wanted]]))
-                before |= {leaf: None for leaf in carried if leaf in used}
+                summed |= {leaf: None for leaf in carried if leaf in used}
             elif self._step[wanted] in self.changing:
                 found[self._step[wanted]] = None
-        found |= {leaf: None for leaf in before if self.following[leaf] not in found}
+        extra = [
+            leaf for leaf in summed if leaf not in before and self.following[leaf] not in found
+        ]
+        if sum(map(size_of, extra)) > MOST_KEPT:
+            raise _Refused
+        found |= {leaf: None for leaf in (*before, *extra) if self.following[leaf] not in found}
         return list(lasting), list(found)
 
     def _result(self, node: Node, stacked: Mapping[Node, Node], last: Mapping[Node, Node]) -> Node:
@@ -365,12 +392,3 @@ def _moved(x: Node, moves: Moves) -> Node:
 
 def _leaf(like: Node, shape: Shape) -> Node:
     return tensor.buffer(like.dtype, shape)
-
-
-def _above(order: Sequence[Node], start: Iterable[Node]) -> set[Node]:
-    """Return the nodes that depend on those of `start`, and these; `order`: sources first."""
-    found = set(start)
-    for node in order:
-        if any(source in found for source in node.src):
-            found.add(node)
-    return found

@@ -170,15 +170,15 @@ def store_scan(plan: Planner, node: Node, reason: str) -> list[Nest]:
     """Return the nest of the loop over time that a SCAN is a result of."""
     loop = plan.loops[node]
     if loop.nest is None:
-        add = _add_fold if loop.is_pointwise() else _add_loop
-        loop.nest = add(plan, loop, reason)
+        loop.nest = _add_fold(plan, loop) if loop.is_pointwise() else _add_loop(plan, loop, reason)
     return [loop.nest]
 
 
-def _add_fold(plan: Planner, loop: Loop, reason: str) -> Nest:
+def _add_fold(plan: Planner, loop: Loop) -> Nest:
     """Add the nest that runs a whole loop, the time innermost; it writes all that is wanted."""
     recurrence, src = loop.recurrence, loop.src
-    nest = plan.add_nest((recurrence.steps, *recurrence.following[0].shape), reason)
+    shape = recurrence.steps, *recurrence.following[0].shape
+    nest = plan.add_nest(shape, "a loop over time writes it")
     nest.is_open = False
     time, *rest = nest.index
     nest.prefixes.append(frozenset(nest.loops) - time.ranges)
@@ -193,6 +193,7 @@ def _add_fold(plan: Planner, loop: Loop, reason: str) -> Nest:
         wanted = node.arg[1]
         is_last = not isinstance(wanted, Node)
         whole = scan.stack(src, recurrence, recurrence.following[wanted]) if is_last else node
+        whole.origin = whole.origin or node.origin
         value = Demand(whole, nest, whole.shape, at, ())
         value.links = links
         nest.reductions.append(value)

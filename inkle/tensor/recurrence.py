@@ -7,13 +7,13 @@ all else                                   is the step
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from inkle.ir import forms, tensor
 from inkle.ir.batch import batched, can_batch
 from inkle.ir.node import Node, Shape, substitute, toposort
-from inkle.ir.scan import Loop
+from inkle.ir.scan import Loop, above
 
 HEAVY = frozenset({forms.REDUCE, forms.GATHER, forms.SCATTER, forms.SCAN})
 
@@ -42,8 +42,8 @@ class Step:
     def run(self) -> tuple[list[Node], list[Node]]:
         """Return the final values of what is carried, and the outputs of all steps, stacked."""
         order = toposort([*self.following, *self.outputs])
-        changing = _above(order, self.carried)
-        varying = _above(order, [*self.carried, *self.rows])
+        changing = above(order, self.carried)
+        varying = above(order, [*self.carried, *self.rows])
         alone = {
             node: self._without_loop(node, varying)
             for node in self.outputs
@@ -79,8 +79,8 @@ class Step:
     ) -> dict[Node, Node]:
         """Return leaves in place of what need not be computed in the step."""
         leaves = [node for node in order if not node.src]
-        values = _above(order, [n for n in leaves if n.op not in (forms.CONST, forms.ARANGE)])
-        heavy = _above(order, [node for node in order if node in varying and node.op in HEAVY])
+        values = above(order, [n for n in leaves if n.op not in (forms.CONST, forms.ARANGE)])
+        heavy = above(order, [node for node in order if node in varying and node.op in HEAVY])
         found: dict[Node, Node] = {}
         stack, seen = list(roots), set(roots)
         while stack:
@@ -101,15 +101,6 @@ class Step:
             stack.extend([source for source in core.src if source not in seen])
             seen.update(core.src)
         return found
-
-
-def _above(order: Sequence[Node], start: Iterable[Node]) -> set[Node]:
-    """Return the nodes that depend on those of `start`, and these; `order`: sources first."""
-    found = set(start)
-    for node in order:
-        if any(source in found for source in node.src):
-            found.add(node)
-    return found
 
 
 def _leaf(table: dict[Node, Node], value: Node, shape: Shape) -> Node:

@@ -187,12 +187,16 @@ def test_a_state_that_is_shifted_is_launched_step_by_step():
     assert any(isinstance(each, Repeat) for each in plan.launches)
 
 
-def test_values_after_the_loop_that_sum_the_state():
-    src, r = linear(40, (3, 5))
-    y = tensor.reduce(r.following[0] * tensor.param(2, float32, (3, 5)), ops.ADD, (1,))
-    plan = check([scan.stack(src, r, y)], data(src))
+@pytest.mark.parametrize(("shape", "is_repeated"), [((3, 5), False), ((3, 500), True)])
+def test_sums_of_the_state_follow_the_loop_if_they_keep_little(shape, is_repeated):
+    src, r = linear(4, shape)
+    y = tensor.reduce(r.following[0] * tensor.param(2, float32, shape), ops.ADD, (1,))
+    sums = scan.stack(src, r, y)
+    plan = check([sums], data(src))
+    both = check([sums, scan.after(r, scan.history(src, r, 0))], data(src))
 
-    assert len(plan.launches) == 2
+    assert any(isinstance(each, Repeat) for each in plan.launches) == is_repeated
+    assert not any(isinstance(each, Repeat) for each in both.launches)
 
 
 def test_a_loop_inside_the_step_of_another():
