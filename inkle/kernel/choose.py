@@ -41,6 +41,7 @@ PANEL = 64  # columns of a contraction that are staged at a time
 MORE_CHUNKS = 3  # times as many, if they are all of one length then
 FINER = 8  # times as many chunks where the size is known at launch
 CHUNKS_PER_THREAD = 8  # enough to balance workers of unequal speed
+MOST_COPIED = 2_400.0  # cycles of a step that are written out, so that compiling it takes no time
 
 
 def choose_schedule(kernel: Kernel, machine: Machine) -> Kernel:
@@ -141,9 +142,9 @@ def _store_lanes(kernel: Kernel, lane: Node, machine: Machine) -> Kernel:
     if heavy < 12 and lane.src[0].op is forms.CONST and row_by_row:
         copies = machine.registers // 2  # rows far apart: take much of each at once
     carries = sum(node.op is forms.CARRY for node in kernel.nodes())
-    if carries:  # each waits for the step before: several at a time, as registers allow
-        copies = max(copies, 4)
-        while copies > 1 and copies * carries > machine.registers:
+    if carries:  # rows far apart, and each waits for the one before
+        copies = machine.registers // 2
+        while copies > 1 and (copies * carries > machine.registers or copies * heavy > MOST_COPIED):
             copies //= 2
     n = length(lane)
     while copies > 1 and n < lanes * copies * 2:
