@@ -25,7 +25,7 @@ from inkle.runtime.cpu.llvm import compile_ir
 from inkle.runtime.cpu.memory import Allocator
 from inkle.runtime.cpu.pool import Pool
 from inkle.runtime.cpu.target import Target
-from inkle.runtime.object_cache import ObjectCache
+from inkle.runtime.disk_cache import DiskCache
 
 KERNELS = 100
 IDLE_SECONDS = 0.003  # long enough for workers to fall asleep
@@ -78,7 +78,7 @@ def main() -> None:
     print(f"{host.cpu}, {host.cores} usable cores, load {os.getloadavg()[0]:.1f}\n")
     with tempfile.TemporaryDirectory() as folder:
         measure_launches(repeat)
-        measure_compiler(ObjectCache(Path(folder) / "objects"), max(20, repeat // 10))
+        measure_compiler(DiskCache(Path(folder) / "objects"), max(20, repeat // 10))
         measure_memory(max(20, repeat // 10))
         measure_cold_process(folder)
 
@@ -109,7 +109,7 @@ def tiny_graph(kernels: int, chunks: int, pool: Pool) -> Graph:
     return Graph([Launch(function, (0,), chunks)] * kernels, pool=pool)
 
 
-def measure_compiler(cache: ObjectCache, repeat: int) -> None:
+def measure_compiler(cache: DiskCache, repeat: int) -> None:
     """Print the time to compile a tiny kernel, and to get it from disk."""
     numbers = itertools.count()
 
@@ -118,7 +118,7 @@ def measure_compiler(cache: ObjectCache, repeat: int) -> None:
         compile_ir(TINY.format(number), [f"tiny_{number}"], cache=cache)
 
     report("compile a tiny kernel, store and load it", "us", 1e6, times(compile_new, repeat))
-    keys = itertools.cycle(path.stem for path in cache.folder.iterdir())
+    keys = itertools.cycle(path.name for path in cache.folder.iterdir())
     report(
         "read an object from the disk cache",
         "us",

@@ -86,7 +86,7 @@ SETTINGS = {
         Setting("INKLE_CHECK", False, _flag, "verify each pass, prove bounds, check index tensors"),
         Setting("INKLE_THREADS", 0, _positive, "worker threads; 0: one per usable core"),
         Setting("INKLE_CACHE", "", str, "folder of kernels and data; empty: ~/.cache/inkle"),
-        Setting("INKLE_CACHE_MB", 512, _positive, "most MiB of compiled kernels; 0: no limit"),
+        Setting("INKLE_CACHE_MB", 512, _positive, "most MiB of kernels and schedules; 0: no limit"),
         Setting("INKLE_DATA", "", str, "folder that holds data sets such as MNIST's idx files"),
         Setting("INKLE_TARGET", "", str, "CPU: avx512dot, avx512, avx2, sse; empty: this one"),
         Setting("INKLE_MEMORY_LIMIT", 0, size_bytes, "most memory of a run, as 2GB; 0: no limit"),

@@ -28,7 +28,7 @@ from inkle.runtime.cpu.graph import Graph
 from inkle.runtime.cpu.llvm import compile_ir
 from inkle.runtime.cpu.target import Target
 from inkle.runtime.device import Launch
-from inkle.runtime.object_cache import ObjectCache, default_folder
+from inkle.runtime.disk_cache import DiskCache, default_folder
 
 FORMAT = 1  # raise when the measurement changes
 MEASURE_SECONDS = 0.1  # for each rate; the fastest run counts: the others were interrupted
@@ -119,14 +119,14 @@ def peaks(*, again: bool = False) -> Peaks:
 
 @functools.cache
 def _peaks(target: Target, threads: int, folder: str, again: bool) -> Peaks:
-    cache = ObjectCache(default_folder(folder) / "machine", limit_bytes=1 << 20)
-    key = hashlib.sha256(repr((FORMAT, target, threads)).encode()).hexdigest()
-    known = None if again else cache.get(key)
+    cache = DiskCache(default_folder(folder) / "machine", limit_bytes=1 << 20)
+    name = hashlib.sha256(repr((FORMAT, target, threads)).encode()).hexdigest() + ".json"
+    known = None if again else cache.get(name)
     if known is not None:
         row = json.loads(known)
         return Peaks(row["flops_per_second"], tuple([(n, each) for n, each in row["bandwidths"]]))
     found = measure_peaks(target, threads)
-    cache.put(key, json.dumps(asdict(found)).encode())
+    cache.put(name, json.dumps(asdict(found)).encode())
     return found
 
 

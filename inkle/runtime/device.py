@@ -174,12 +174,14 @@ class Program(ABC):
     Attributes:
         name: of the kernel, for people.
         function: native handle for `Launch`.
+        key: what `Device.load` finds it by, later or in another process.
     """
 
     __slots__ = ()
 
     name: str
     function: int
+    key: str
 
     @abstractmethod
     def launch(self, arguments: Sequence[Buffer | int | float], chunks: int = 1) -> None:
@@ -234,6 +236,14 @@ class Device(ABC):
         Raises:
             CompileError: if the compiler rejects the text.
         """
+
+    @abstractmethod
+    def load(self, key: str, name: str) -> Program | None:
+        """Return the kernel `name`, compiled earlier under `key`; None if it is not kept."""
+
+    @abstractmethod
+    def compiler_facts(self) -> tuple[object, ...]:
+        """Return what compiled programs depend on besides their source, as text would say it."""
 
     @abstractmethod
     def graph(self, launches: Sequence[Launch | Repeat | Blocks]) -> Graph:

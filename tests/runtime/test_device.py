@@ -76,6 +76,16 @@ def test_program_runs_with_buffers_and_scalars(cpu: Device):
     assert program.name == "scale"
 
 
+def test_program_is_found_by_its_key(cpu: Device):
+    program = cpu.compile(SCALE, "scale")
+
+    again = cpu.load(program.key, "scale")
+
+    assert again is not None
+    assert again.function == program.function
+    assert cpu.load("0" * 64, "scale") is None
+
+
 def test_first_kernel_of_a_new_process_with_an_empty_cache_runs(tmp_path: Path):
     program = """
         from inkle.runtime.device import open_device

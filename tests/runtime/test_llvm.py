@@ -14,7 +14,7 @@ from inkle.errors import CompileError, DeviceError
 from inkle.runtime.cpu import binding, elf, llvm
 from inkle.runtime.cpu.llvm import compile_ir, emit_assembly, emit_object
 from inkle.runtime.cpu.target import NAMED, Target
-from inkle.runtime.object_cache import ObjectCache
+from inkle.runtime.disk_cache import DiskCache
 from tests.runtime.kernels import ROOT, run_python
 
 X86 = pytest.mark.skipif(
@@ -41,8 +41,8 @@ def call(address: int) -> int:
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> ObjectCache:
-    return ObjectCache(tmp_path / "objects")
+def cache(tmp_path: Path) -> DiskCache:
+    return DiskCache(tmp_path / "objects")
 
 
 @pytest.fixture
@@ -92,14 +92,14 @@ def test_private_helpers_and_constants_of_equal_name_coexist():
     assert [call(address) for address in addresses] == [11, 22]
 
 
-def test_equal_text_is_compiled_once(cache: ObjectCache, no_compiler):
+def test_equal_text_is_compiled_once(cache: DiskCache, no_compiler):
     first = compile_ir(constant(31), ["value"], cache=cache)
     no_compiler()
 
     assert compile_ir(constant(31), ["value"], cache=cache) == first
 
 
-def test_object_comes_from_disk_in_the_next_process(cache: ObjectCache, forget, no_compiler):
+def test_object_comes_from_disk_in_the_next_process(cache: DiskCache, forget, no_compiler):
     compile_ir(constant(32), ["value"], cache=cache)
     forget()
     no_compiler()
@@ -107,7 +107,21 @@ def test_object_comes_from_disk_in_the_next_process(cache: ObjectCache, forget, 
     assert call(compile_ir(constant(32), ["value"], cache=cache)["value"]) == 32
 
 
-def test_damaged_object_is_compiled_again(cache: ObjectCache, forget):
+def test_an_object_is_found_by_its_key_without_its_text(cache: DiskCache, forget, no_compiler):
+    key = llvm.object_key(constant(34), ["value"], Target.host())
+    before = llvm.load_object(key, ["value"], cache=cache)
+    compile_ir(constant(34), ["value"], cache=cache)
+    forget()
+    no_compiler()
+
+    found = llvm.load_object(key, ["value"], cache=cache)
+
+    assert before is None
+    assert found is not None
+    assert call(found["value"]) == 34
+
+
+def test_damaged_object_is_compiled_again(cache: DiskCache, forget):
     compile_ir(constant(33), ["value"], cache=cache)
     (path,) = cache.folder.iterdir()
     path.write_bytes(path.read_bytes()[:-1] + b"!")
@@ -120,7 +134,7 @@ def test_key_depends_on_text_names_and_target():
     host, sse = Target.host(), Target.named("sse")
     variants = [("a", ["f"], host), ("b", ["f"], host), ("a", ["g"], host), ("a", ["f"], sse)]
 
-    assert len({llvm._key(*variant) for variant in variants}) == 4
+    assert len({llvm.object_key(*variant) for variant in variants}) == 4
 
 
 def test_many_threads_compile_at_once():

@@ -437,7 +437,7 @@ def test_cache_that_cannot_be_written_costs_time_only(tmp_path, kind):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
 def test_full_disk_costs_time_only(tmp_path):
     full = """
-    import inkle.runtime.object_cache as cache
+    import inkle.runtime.disk_cache as cache
     def write(path, content):
         with open("/dev/full", "wb", buffering=0) as file:
             file.write(content)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from inkle import config
 from inkle.runtime import device
 from inkle.runtime.cpu.graph import Graph
-from inkle.runtime.cpu.llvm import compile_ir
+from inkle.runtime.cpu.llvm import compile_ir, compiler_facts, load_object, object_key
 from inkle.runtime.cpu.memory import Allocator, Buffer
 from inkle.runtime.cpu.target import Target, require_runs_here
 from inkle.runtime.device import Blocks, Launch, MemoryReport, Repeat
@@ -17,11 +17,12 @@ from inkle.runtime.device import Blocks, Launch, MemoryReport, Repeat
 class Program(device.Program):
     """One compiled kernel, `void kernel(ptr args, i64 chunk)`."""
 
-    __slots__ = ("function", "name")
+    __slots__ = ("function", "key", "name")
 
-    def __init__(self, name: str, function: int) -> None:
+    def __init__(self, name: str, function: int, key: str = "") -> None:
         self.name = name
         self.function = function
+        self.key = key
 
     def launch(self, arguments: Sequence[device.Buffer | int | float], chunks: int = 1) -> None:
         """Run all chunks and return when they are done."""
@@ -58,7 +59,17 @@ class CpuDevice(device.Device):
 
     def compile(self, source: str, name: str) -> Program:
         """Compile the kernel `name` from LLVM IR text."""
-        return Program(name, compile_ir(source, [name], target=self.target)[name])
+        key = object_key(source, [name], self.target)
+        return Program(name, compile_ir(source, [name], target=self.target, key=key)[name], key)
+
+    def load(self, key: str, name: str) -> Program | None:
+        """Return a kernel that was compiled earlier; None if it is gone."""
+        found = load_object(key, [name])
+        return None if found is None else Program(name, found[name], key)
+
+    def compiler_facts(self) -> tuple[object, ...]:
+        """Return what programs depend on besides their source."""
+        return compiler_facts(self.target)
 
     def graph(self, launches: Sequence[Launch | Repeat | Blocks]) -> Graph:
         """Prepare launches to be run together, again and again."""

@@ -22,14 +22,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from inkle import config
 from inkle.errors import CompileError
 from inkle.runtime.cpu import binding, elf
 from inkle.runtime.cpu.target import Target, require_runs_here
+from inkle.runtime.disk_cache import DiskCache, cache_in_force
 from inkle.runtime.locks import fork_safe_lock
-from inkle.runtime.object_cache import ObjectCache, default_folder
 
-__all__ = ["Target", "compile_ir", "emit_assembly", "emit_object"]
+__all__ = ["Target", "compile_ir", "emit_assembly", "emit_object", "load_object"]
 
 CACHE_FORMAT = 1  # raise when objects of older versions must not be used any more
 OPTIMISATION = 2  # of code generation: level 0 makes GEMM 10x slower, 3 is no faster than 2
@@ -44,7 +43,8 @@ def compile_ir(
     names: Sequence[str],
     *,
     target: Target | None = None,
-    cache: ObjectCache | None = None,
+    cache: DiskCache | None = None,
+    key: str | None = None,
 ) -> dict[str, int]:
     """Compile LLVM IR and load it into this process.
 
@@ -53,6 +53,7 @@ def compile_ir(
         names: the functions to export.
         target: processor to compile for, which must be able to run here; default: this one.
         cache: where objects are kept; default: the folder `INKLE_CACHE`.
+        key: the `object_key` of all that, if it is known.
 
     Returns:
         The address of each function. They stay valid until the process ends.
@@ -68,11 +69,35 @@ def compile_ir(
     """
     target = target or Target.host()
     require_runs_here(target)
-    key = _key(text, names, target)
+    key = key or object_key(text, names, target)
+    cache = cache or cache_in_force()
+    with _lock:
+        found = load_object(key, names, cache=cache)
+        if found is None:
+            _loaded[key] = found = _load(_compile(text, names, target, key, cache), names, key)
+        return dict(found)
+
+
+def load_object(
+    key: str, names: Sequence[str], *, cache: DiskCache | None = None
+) -> dict[str, int] | None:
+    """Load what has been compiled earlier, in this process or another one.
+
+    Args:
+        key: the `object_key` it was compiled under.
+        names: the functions that it exports.
+        cache: where objects are kept; default: the folder `INKLE_CACHE`.
+
+    Returns:
+        The address of each function, as `compile_ir` does; None if the object is gone.
+    """
     with _lock:
         if key not in _loaded:
-            _loaded[key] = _load(_object(text, names, target, key, cache or _cache()), names, key)
-        return dict(_loaded[key])
+            content = (cache or cache_in_force()).get(f"{key}.o")
+            if content is None:
+                return None
+            _loaded[key] = _load(content, names, key)
+        return _loaded[key]
 
 
 def emit_object(text: str, target: Target) -> bytes:
@@ -97,30 +122,24 @@ def emit_assembly(text: str, target: Target) -> str:
         return str(_machine(target).emit_assembly(_parse(text, _title(text), target)))
 
 
-def _key(text: str, names: Sequence[str], target: Target) -> str:
+def object_key(text: str, names: Sequence[str], target: Target) -> str:
     """Return a digest of everything the object depends on."""
-    facts = (CACHE_FORMAT, binding.version(), target.triple, target.cpu, target.features)
-    parts = repr((*facts, OPTIMISATION, list(names), text))
+    parts = repr((*compiler_facts(target), list(names), text))
     return hashlib.sha256(parts.encode()).hexdigest()
 
 
-def _cache() -> ObjectCache:
-    return _cache_at(str(config.get("INKLE_CACHE")), int(config.get("INKLE_CACHE_MB")))
+def compiler_facts(target: Target) -> tuple[object, ...]:
+    """Return what objects for `target` depend on besides their text."""
+    facts = (CACHE_FORMAT, binding.version(), target.triple, target.cpu, target.features)
+    return (*facts, OPTIMISATION)
 
 
-@functools.cache
-def _cache_at(folder: str, limit_mb: int) -> ObjectCache:
-    return ObjectCache(default_folder(folder) / "cpu", limit_bytes=limit_mb << 20)
-
-
-def _object(text: str, names: Sequence[str], target: Target, key: str, cache: ObjectCache) -> bytes:
-    content = cache.get(key)
-    if content is None:
-        module = _parse(text, " ".join(names), target)
-        _export(module, names, key)
-        content = bytes(_machine(target).emit_object(module))
-        _require_symbols(content, " ".join(names))
-        cache.put(key, content)
+def _compile(text: str, names: Sequence[str], target: Target, key: str, cache: DiskCache) -> bytes:
+    module = _parse(text, " ".join(names), target)
+    _export(module, names, key)
+    content = bytes(_machine(target).emit_object(module))
+    _require_symbols(content, " ".join(names))
+    cache.put(f"{key}.o", content)
     return content
 
 

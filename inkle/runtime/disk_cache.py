@@ -1,14 +1,19 @@
-"""Compiled kernels on disk: a bounded folder of small files, one per key, safe to lose.
+"""What has been compiled, on disk: a bounded folder of small files, safe to lose.
 
-An entry is MAGIC, the SHA-256 of the content, then the content. It is written to a temporary file
-and renamed, so that a reader, a crash or a second process never sees half of one; an entry that
-does not fit its checksum counts as missing. The cache only ever saves time: whatever goes wrong on
-disk is logged once, and work goes on without.
+An entry is MAGIC, the SHA-256 of its name and its content, then the content. It is written to a
+temporary file and renamed, so that a reader, a crash or a second process never sees half of one; an
+entry that does not fit its checksum counts as missing. The cache only ever saves time: whatever
+goes wrong on disk is logged once, and work goes on without.
+
+Names are a digest of whatever the content depends on, and a suffix for its kind. Kernels and the
+schedules that run them (`inkle.engine.recipe_cache`) share one folder and one bound: a kernel that
+has gone takes a schedule with it, and both are marked as used when they are.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import logging
 import os
@@ -16,7 +21,9 @@ import threading
 import time
 from pathlib import Path
 
-MAGIC = b"inkle1\n\0"
+from inkle import config
+
+MAGIC = b"inkle2\n\0"
 HEADER_BYTES = len(MAGIC) + hashlib.sha256().digest_size
 KEEP_AFTER_EVICTION = 0.75  # of the limit: so that a full cache is not scanned at every write
 STALE_SECONDS = 24 * 3600  # an entry read after this long is marked as used again
@@ -32,8 +39,13 @@ def default_folder(setting: str) -> Path:
     return Path(base).expanduser() / "inkle"
 
 
-class ObjectCache:
-    """A folder of byte strings under hexadecimal keys.
+def cache_in_force() -> DiskCache:
+    """Return where kernels and schedules are kept, as the settings say."""
+    return _cache_at(str(config.get("INKLE_CACHE")), int(config.get("INKLE_CACHE_MB")))
+
+
+class DiskCache:
+    """A folder of byte strings under names.
 
     Args:
         folder: created at the first write, readable by this user only.
@@ -46,9 +58,9 @@ class ObjectCache:
         self._size_bytes: int | None = None  # of all entries; None: not counted yet
         self._warned = False
 
-    def get(self, key: str) -> bytes | None:
-        """Return the content stored under `key`; None if there is none, or it is damaged."""
-        path = self._path(key)
+    def get(self, name: str) -> bytes | None:
+        """Return the content stored under `name`; None if there is none, or it is damaged."""
+        path = self.folder / name
         try:
             entry = path.read_bytes()
             if time.time() - path.stat().st_mtime > STALE_SECONDS:
@@ -59,23 +71,20 @@ class ObjectCache:
             self._warn("read", error)
             return None
         content = entry[HEADER_BYTES:]
-        return content if entry[:HEADER_BYTES] == _header(content) else None
+        return content if entry[:HEADER_BYTES] == _header(name, content) else None
 
-    def put(self, key: str, content: bytes) -> None:
-        """Store `content` under `key`; evict old entries if the cache outgrows its limit."""
-        path = self._path(key)
-        temporary = path.with_name(f"{key}.{os.getpid()}.{threading.get_ident()}.tmp")
+    def put(self, name: str, content: bytes) -> None:
+        """Store `content` under `name`; evict old entries if the cache outgrows its limit."""
+        path = self.folder / name
+        temporary = path.with_name(f"{name}.{os.getpid()}.{threading.get_ident()}.tmp")
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write(temporary, _header(content) + content)
+            _write(temporary, _header(name, content) + content)
             os.replace(temporary, path)
             self._account(HEADER_BYTES + len(content))
         except OSError as error:
             self._warn("write", error)
             _remove(temporary)
-
-    def _path(self, key: str) -> Path:
-        return self.folder / f"{key}.o"
 
     def _account(self, added_bytes: int) -> None:
         if self._size_bytes is None:
@@ -111,11 +120,16 @@ class ObjectCache:
     def _warn(self, verb: str, error: OSError) -> None:
         if not self._warned:
             self._warned = True
-            _logger.warning("cannot %s compiled kernels in %s: %s", verb, self.folder, error)
+            _logger.warning("cannot %s the cache of kernels in %s: %s", verb, self.folder, error)
 
 
-def _header(content: bytes) -> bytes:
-    return MAGIC + hashlib.sha256(content).digest()
+@functools.cache
+def _cache_at(folder: str, limit_mb: int) -> DiskCache:
+    return DiskCache(default_folder(folder) / "cpu", limit_bytes=limit_mb << 20)
+
+
+def _header(name: str, content: bytes) -> bytes:
+    return MAGIC + hashlib.sha256(name.encode() + b"\0" + content).digest()
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -10,39 +10,39 @@ from pathlib import Path
 
 import pytest
 
-from inkle.runtime.object_cache import ObjectCache, default_folder
+from inkle.runtime.disk_cache import DiskCache, default_folder
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> ObjectCache:
-    return ObjectCache(tmp_path / "cache")
+def cache(tmp_path: Path) -> DiskCache:
+    return DiskCache(tmp_path / "cache")
 
 
-def entry(cache: ObjectCache) -> Path:
+def entry(cache: DiskCache) -> Path:
     (path,) = cache.folder.iterdir()
     return path
 
 
 @pytest.mark.parametrize("content", [b"", b"x", bytes(100_000)])
-def test_content_comes_back(cache: ObjectCache, content: bytes):
+def test_content_comes_back(cache: DiskCache, content: bytes):
     cache.put("aa", content)
 
     assert cache.get("aa") == content
-    assert ObjectCache(cache.folder).get("aa") == content
+    assert DiskCache(cache.folder).get("aa") == content
 
 
-def test_unknown_key_is_missing(cache: ObjectCache):
+def test_unknown_key_is_missing(cache: DiskCache):
     assert cache.get("aa") is None
 
 
-def test_folder_is_private(cache: ObjectCache):
+def test_folder_is_private(cache: DiskCache):
     cache.put("aa", b"code")
 
     assert cache.folder.stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize("length", [0, 5, 30, 41])
-def test_truncated_entry_is_missing(cache: ObjectCache, length: int):
+def test_truncated_entry_is_missing(cache: DiskCache, length: int):
     cache.put("aa", b"machine code")
     os.truncate(entry(cache), length)
 
@@ -50,7 +50,7 @@ def test_truncated_entry_is_missing(cache: ObjectCache, length: int):
 
 
 @pytest.mark.parametrize("position", [0, 10, 45])
-def test_damaged_entry_is_missing_and_can_be_replaced(cache: ObjectCache, position: int):
+def test_damaged_entry_is_missing_and_can_be_replaced(cache: DiskCache, position: int):
     cache.put("aa", b"machine code")
     damaged = bytearray(entry(cache).read_bytes())
     damaged[position] ^= 1
@@ -61,8 +61,15 @@ def test_damaged_entry_is_missing_and_can_be_replaced(cache: ObjectCache, positi
     assert cache.get("aa") == b"machine code"
 
 
+def test_entry_under_the_name_of_another_is_missing(cache: DiskCache):
+    cache.put("aa", b"machine code")
+    os.replace(entry(cache), cache.folder / "bb")
+
+    assert cache.get("bb") is None
+
+
 def test_full_disk_is_reported_once_and_leaves_nothing_behind(
-    cache: ObjectCache, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    cache: DiskCache, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     def full(source: object, destination: object) -> None:
         raise OSError(28, "No space left on device")
@@ -83,20 +90,20 @@ def test_folder_that_cannot_be_made_is_reported_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     (tmp_path / "file").write_text("in the way")  # root may write to a read-only folder
-    cache = ObjectCache(tmp_path / "file" / "cache")
+    cache = DiskCache(tmp_path / "file" / "cache")
 
     cache.put("aa", b"code")
     cache.put("bb", b"code")
 
     assert cache.get("aa") is None
     assert len(caplog.records) == 1
-    assert "cannot write compiled kernels" in caplog.text
+    assert "cannot write the cache of kernels" in caplog.text
 
 
 @pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere"
 )
-def test_read_only_folder_is_read(cache: ObjectCache, caplog: pytest.LogCaptureFixture):
+def test_read_only_folder_is_read(cache: DiskCache, caplog: pytest.LogCaptureFixture):
     cache.put("aa", b"code")
     cache.folder.chmod(0o500)
 
@@ -109,10 +116,10 @@ def test_read_only_folder_is_read(cache: ObjectCache, caplog: pytest.LogCaptureF
 
 
 def test_cache_stays_within_its_limit_and_drops_the_oldest(tmp_path: Path):
-    cache = ObjectCache(tmp_path, limit_bytes=10_000)
+    cache = DiskCache(tmp_path, limit_bytes=10_000)
     for number in range(40):
         cache.put(f"{number:02}", bytes(960))
-        os.utime(tmp_path / f"{number:02}.o", (number, number))
+        os.utime(tmp_path / f"{number:02}", (number, number))
 
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 10_000
     assert cache.get("00") is None
@@ -123,7 +130,7 @@ def test_leftovers_of_a_crash_are_evicted(tmp_path: Path):
     leftover = tmp_path / "aa.1.2.tmp"
     leftover.write_bytes(bytes(9_000))
     os.utime(leftover, (1, 1))
-    cache = ObjectCache(tmp_path, limit_bytes=10_000)
+    cache = DiskCache(tmp_path, limit_bytes=10_000)
 
     for number in range(10):
         cache.put(f"{number:02}", bytes(960))
@@ -131,7 +138,7 @@ def test_leftovers_of_a_crash_are_evicted(tmp_path: Path):
     assert not leftover.exists()
 
 
-def test_reading_an_old_entry_marks_it_as_used(cache: ObjectCache):
+def test_reading_an_old_entry_marks_it_as_used(cache: DiskCache):
     cache.put("aa", b"code")
     os.utime(entry(cache), (1, 1))
 
@@ -140,7 +147,7 @@ def test_reading_an_old_entry_marks_it_as_used(cache: ObjectCache):
     assert time.time() - entry(cache).stat().st_mtime < 60
 
 
-def test_threads_that_write_and_read_one_key_never_see_half_of_it(cache: ObjectCache):
+def test_threads_that_write_and_read_one_key_never_see_half_of_it(cache: DiskCache):
     contents = [bytes([number]) * 50_000 for number in range(4)]
     wrong = []
 
