@@ -8,9 +8,10 @@ One node per line; sources come before users. Dtype and shape, sources, then the
     %3 = reduce:float32 %2 (add, (0,))
     outputs %3
 
-Kernels end with `stores`, `order` and one `schedule` line per transform. Reading gives the same
-nodes that a program would build: pure ones are interned, BUFFER keeps its number (and numbers given
-out later are larger). Floats are written so that they read back bit for bit.
+Kernels end with `stores`, `order` and one `schedule` line per transform. A size that is known at
+launch is `#7`, where %7 is the same as an index expression. Reading gives the same nodes that a
+program would build: pure ones are interned, BUFFER keeps its number (and numbers given out later
+are larger). Floats are written so that they read back bit for bit.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from inkle.ir.node import Node, Shape, intern, toposort
 from inkle.ir.op import Op
 from inkle.ir.pseudo import expression, pseudo_code
 from inkle.ir.scan import Recurrence, step_of
+from inkle.ir.size import Size, size_of_node
 from inkle.ir.tensor import reserve_buffers
 
 __all__ = ["expression", "from_text", "pseudo_code", "to_text"]
@@ -35,61 +37,78 @@ __all__ = ["expression", "from_text", "pseudo_code", "to_text"]
 _OPS = {**ops.TABLE, **forms.TABLE}
 _AXES = {axis.value: axis for axis in Axis}
 _WORDS: dict[str, Any] = {"None": None, "True": True, "False": False, **_AXES, **ops.TABLE}
-_LINE = re.compile(r"%(\d+) = (\w+):(\w+)(\[[\d, ]*\])?((?: %\d+)*)(?: (.+))?")
-_TOKEN = re.compile(r"\s*(%\d+|0x[0-9a-f]{16}|-?[\d.]+(?:e[+-]?\d+)?|'(?:[^'\\]|\\.)*'|\w+|[(),])")
+_INTEGERS = {int}  # a tuple of them is written as Python does
+_LINE = re.compile(r"%(\d+) = (\w+):(\w+)(?:\[([\d#, ]*)\])?((?: %\d+)*)(?: (.+))?")
+_TOKEN = re.compile(
+    r"\s*([%#]\d+|0x[0-9a-f]{16}|-?[\d.]+(?:e[+-]?\d+)?|'(?:[^'\\]|\\.)*'|\w+|[(),])"
+)
 
 
 def to_text(program: Sequence[Node] | Kernel) -> str:
     """Return a tensor graph (its outputs) or a kernel as text."""
-    roots = [*program.stores, *program.order] if isinstance(program, Kernel) else program
-    number: dict[Node, int] = {}
-    lines: list[str] = []
-    _write_nodes(roots, number, lines)
+    writer = _Writer()
     if isinstance(program, Kernel):
-        lines.append(_references("stores", program.stores, number))
-        lines.append(_references("order", program.order, number))
-        lines += [f"schedule {_write(note, number)}" for note in program.schedule]
+        writer.nodes([*program.stores, *program.order])
+        writer.references("stores", program.stores)
+        writer.references("order", program.order)
+        writer.lines += [f"schedule {writer.value(note)}" for note in program.schedule]
     else:
-        lines.append(_references("outputs", program, number))
-    return "\n".join(lines) + "\n"
+        writer.nodes(program)
+        writer.references("outputs", program)
+    return "\n".join(writer.lines) + "\n"
 
 
-def _write_nodes(roots: Sequence[Node], number: dict[Node, int], lines: list[str]) -> None:
-    """Append a line for every node below `roots` that has no number yet."""
-    for node in toposort(roots):
-        if node in number:
-            continue
-        if node.op is forms.SCAN:  # the nodes of its step are written before it
-            _write_nodes(step_of(node), number, lines)
-        number[node] = len(number)
-        shape = f"[{', '.join(map(str, node.shape))}]" if node.shape else ""
-        sources = "".join(f" %{number[source]}" for source in node.src)
-        argument = f" {_write(node.arg, number)}" if node.arg is not None else ""
-        lines.append(f"%{number[node]} = {node.op}:{node.dtype}{shape}{sources}{argument}")
+class _Writer:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._number: dict[Node, int] = {}
 
+    def nodes(self, roots: Sequence[Node]) -> None:
+        """Append a line for every node below `roots` that has no number yet."""
+        number, value = self._number, self.value
+        for node in toposort(roots):
+            if node in number:
+                continue
+            if node.op is forms.SCAN:  # the nodes of its step are written before it
+                self.nodes(step_of(node))
+            shape = f"[{value(node.shape)[1:-1].rstrip(',')}]" if node.shape else ""
+            argument = "" if node.arg is None else f" {value(node.arg)}"
+            number[node] = mine = len(number)
+            sources = "".join([f" %{number[source]}" for source in node.src])
+            self.lines.append(
+                f"%{mine} = {node.op.name}:{node.dtype.name}{shape}{sources}{argument}"
+            )
 
-def _references(word: str, nodes: Sequence[Node], number: dict[Node, int]) -> str:
-    return word + "".join(f" %{number[node]}" for node in nodes)
+    def references(self, word: str, nodes: Sequence[Node]) -> None:
+        """Append a line that names nodes."""
+        self.lines.append(word + "".join(f" %{self._number[node]}" for node in nodes))
 
-
-def _write(value: Any, number: dict[Node, int]) -> str:
-    if isinstance(value, tuple):
-        parts = [_write(each, number) for each in value]
-        return f"({', '.join(parts)}{',' if len(value) == 1 else ''})"
-    if isinstance(value, Recurrence):
-        return _write((value.following, value.sliced, value.steps, value.is_reversed), number)
-    if isinstance(value, Node):
-        return f"%{number[value]}"
-    if isinstance(value, Op):
-        return value.name
-    if isinstance(value, Axis):
-        return value.value
-    if isinstance(value, float):
-        return repr(value) if value - value == 0 else f"{to_bits(value, float64):#018x}"
-    if isinstance(value, str):
-        return "'" + value.encode("unicode_escape").decode().replace("'", "\\'") + "'"
-    assert value is None or isinstance(value, int), f"no text for attribute {value!r}"
-    return repr(value)
+    def value(self, value: Any) -> str:
+        """Return an attribute, or a part of one; write the nodes of sizes in it before."""
+        if isinstance(value, tuple):
+            if {*map(type, value)} <= _INTEGERS:
+                return repr(value)
+            parts = ", ".join([self.value(each) for each in value])
+            return f"({parts},)" if len(value) == 1 else f"({parts})"
+        if isinstance(value, Size):
+            node = value.index_node()
+            self.nodes([node])
+            return f"#{self._number[node]}"
+        if isinstance(value, Recurrence):
+            step = value.following, value.sliced, value.steps, value.is_reversed
+            return self.value(step)
+        if isinstance(value, Node):
+            return f"%{self._number[value]}"
+        if isinstance(value, Op):
+            return value.name
+        if isinstance(value, Axis):
+            return value.value
+        if isinstance(value, float):
+            return repr(value) if value - value == 0 else f"{to_bits(value, float64):#018x}"
+        if isinstance(value, str):
+            return "'" + value.encode("unicode_escape").decode().replace("'", "\\'") + "'"
+        assert value is None or isinstance(value, int), f"no text for attribute {value!r}"
+        return repr(value)
 
 
 def from_text(text: str) -> list[Node] | Kernel:
@@ -142,7 +161,7 @@ class _Reader:
         kind: DType = BY_NAME[dtype]
         if op == forms.CONST.name and kind.is_float:
             arg = float(arg)
-        extents: Shape = tuple(int(n) for n in (shape or "[]")[1:-1].split(",") if n.strip())
+        extents: Shape = _parse(f"({shape or ''})", self.nodes)
         self.nodes[int(number)] = intern(_OPS[op], kind, src, arg, extents)
         if op == forms.BUFFER.name:
             reserve_buffers(arg[0])
@@ -177,6 +196,8 @@ def _value(token: str, stream: Iterator[str], nodes: Mapping[int, Node]) -> Any:
         return _tuple(stream, nodes)
     if token[0] == "%":
         return nodes[int(token[1:])]
+    if token[0] == "#":
+        return size_of_node(nodes[int(token[1:])])
     if token[0] == "'":
         return token[1:-1].encode("ascii").decode("unicode_escape")
     if token in _WORDS:

@@ -75,6 +75,8 @@ class Names:
 
 def read_capture(content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Portable:
     """Return a capture, checked as far as the safety of memory depends on it."""
+    if " = variable:" in content["graph"]:  # the only way to a symbolic size, in a step, too
+        raise FormatError("a size that is known at launch in a graph of captured functions")
     graph = from_text(content["graph"])
     if not isinstance(graph, list):
         raise FormatError("a kernel in place of a graph")
@@ -116,8 +118,8 @@ def _check(what: Portable) -> None:
     """Check that the graph is one, and that it fits what goes in and what comes out of it."""
     spec.check_tensor(what.outputs)
     for node in toposort(what.outputs):
-        if node.op in (forms.BUFFER, forms.VARIABLE):
-            raise FormatError(f"a {node.op} in a graph of captured functions")
+        if node.op is forms.BUFFER:
+            raise FormatError("memory from elsewhere in a graph of captured functions")
         if node.op is forms.PARAM:
             slot = node.arg[0]
             if not 0 <= slot < len(what.sources):

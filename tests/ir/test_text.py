@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from inkle.errors import FormatError
 from inkle.ir import dtype as dt
-from inkle.ir import forms, ops, tensor
+from inkle.ir import forms, ops, size, tensor
 from inkle.ir.algebra import from_bits, to_bits
 from inkle.ir.loop import Axis, Kernel, load, range_, reduce, stage, store
 from inkle.ir.node import const
@@ -174,6 +174,31 @@ def test_attributes_of_every_kind_read_back():
     assert from_text(to_text(nodes)) == nodes
 
 
+def test_sizes_that_are_known_at_launch_read_back():
+    n, m = size.variable("n", 1, 8), size.variable("it's", 2, 5)
+    x = param(0, dt.float32, (n, 4))
+    nodes = [
+        x, tensor.reshape(x, (2, n * 2)), tensor.shrink(x, 0, 0, n - 1),
+        tensor.expand(param(1, dt.int8, (1, 3)), (n * m + n // 2, 3)),
+    ]  # fmt: skip
+
+    text = to_text(nodes)
+
+    assert from_text(text) == nodes
+    assert text.startswith(
+        "%0 = variable:index ('n', 1, 8)\n%1 = param:float32[#0, 4] (0, (#0, 4))\n"
+    )
+
+
+def test_sizes_with_other_bounds_are_other_text():
+    texts = [
+        to_text([param(0, dt.int8, (size.variable("n", low, high),))])
+        for low, high in ((1, 8), (2, 8), (1, 9))
+    ]
+
+    assert len(set(texts)) == 3
+
+
 @pytest.mark.parametrize(
     "text, message",
     [
@@ -183,6 +208,8 @@ def test_attributes_of_every_kind_read_back():
         ("%0 = add:float32 %7 %8\noutputs %0", "line 1"),
         ("%0 = unheard:float32\noutputs %0", "line 1, .*unheard"),
         ("%0 = const:float33 1\noutputs %0", "line 1, .*float33"),
+        ("%0 = const:int8 1\n%1 = add:int8 %0 %0\n%2 = param:int8[#9] (0, (#9,))", "line 3"),
+        ("%0 = range:index %0\n%1 = param:int8[#0] (0, (#0,))", "line 1"),
         ("%0 = const:int8 (1, (2\noutputs %0", "line 1"),
         ("%0 = const:int8 1 2\noutputs %0", "line 1, .*text after the attribute"),
         ("%0 = const:int8 1$\noutputs %0", "line 1, .*unexpected"),

@@ -382,6 +382,13 @@ FORGERIES = {
     "no graph": {"graph": "hello"},
     "no node": {"graph": "%0 = nothing:float32[2] 3\noutputs %0\n"},
     "memory from elsewhere": {"graph": "%0 = buffer:float32[2] (99999, (2,))\noutputs %0\n"},
+    "a value known at launch": {
+        "graph": GRAPH.format("%9 = variable:index ('n', 1, 2)\n%1 = neg:float32[2] %0")
+    },
+    "a size known at launch": {
+        "graph": "%9 = variable:index ('n', 1, 2)\n"
+        + GRAPH.format("%1 = slice:float32[#9] %0 ((0, #9, 1),)")
+    },
     "a wrong shape": {"graph": GRAPH.format("%1 = tan:float32[2000000] %0")},
     "a larger parameter": {
         "graph": "%0 = param:float32[2000000] (0, (2000000,))\n%1 = neg:float32[2000000] %0\n"
