@@ -25,7 +25,8 @@ from inkle import config
 
 MAGIC = b"inkle2\n\0"
 HEADER_BYTES = len(MAGIC) + hashlib.sha256().digest_size
-KEEP_AFTER_EVICTION = 0.75  # of the limit: so that a full cache is not scanned at every write
+KEEP_AFTER_EVICTION = 0.75  # of the limit: so that a full cache does not evict at every look
+COUNTS = 64  # how often all entries are counted while the limit is filled: it is passed by as much
 STALE_SECONDS = 24 * 3600  # an entry read after this long is marked as used again
 
 _logger = logging.getLogger(__name__)
@@ -49,13 +50,13 @@ class DiskCache:
 
     Args:
         folder: created at the first write, readable by this user only.
-        limit_bytes: bound on the size of all entries; the oldest go first. 0 means no bound.
+        limit_bytes: bound on the size of all entries, give or take one or two parts in `COUNTS`;
+            the oldest go first. 0 means no bound.
     """
 
     def __init__(self, folder: Path, *, limit_bytes: int = 512 << 20) -> None:
         self.folder = folder
         self.limit_bytes = limit_bytes
-        self._size_bytes: int | None = None  # of all entries; None: not counted yet
         self._warned = False
 
     def get(self, name: str) -> bytes | None:
@@ -77,33 +78,37 @@ class DiskCache:
         """Store `content` under `name`; evict old entries if the cache outgrows its limit."""
         path = self.folder / name
         temporary = path.with_name(f"{name}.{os.getpid()}.{threading.get_ident()}.tmp")
+        header = _header(name, content)
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write(temporary, _header(name, content) + content)
+            _write(temporary, header + content)
             os.replace(temporary, path)
-            self._account(HEADER_BYTES + len(content))
+            if self._is_to_be_counted(header, len(header) + len(content)):
+                self._evict()
         except OSError as error:
             self._warn("write", error)
             _remove(temporary)
 
-    def _account(self, added_bytes: int) -> None:
-        if self._size_bytes is None:
-            self._size_bytes = sum(size for _, size, _ in self._files())
-        else:
-            self._size_bytes += added_bytes
-        if self.limit_bytes and self._size_bytes > self.limit_bytes:
-            self._evict()
+    def _is_to_be_counted(self, header: bytes, size_bytes: int) -> bool:
+        """Whether to look how large all entries are, now that there is one more.
+
+        Looking at 50,000 files takes 0.2 s, and other processes write, too. So the digest of each
+        entry decides, such that all of them together look `COUNTS` times while the limit is filled.
+        """
+        chance = int.from_bytes(header[-8:], "big") / 2**64
+        return chance * self.limit_bytes < COUNTS * size_bytes and self.limit_bytes > 0
 
     def _evict(self) -> None:
-        """Remove the files that were not used for longest, leftovers of crashes included."""
-        files = sorted(self._files())
+        """If there is too much, remove what was not used for longest, leftovers of crashes, too."""
+        files = self._files()
         size_bytes = sum(size for _, size, _ in files)
-        for _, file_bytes, path in files:
+        if size_bytes <= self.limit_bytes:
+            return
+        for _, file_bytes, path in sorted(files):
             if size_bytes <= KEEP_AFTER_EVICTION * self.limit_bytes:
                 break
             _remove(path)
             size_bytes -= file_bytes
-        self._size_bytes = size_bytes
 
     def _files(self) -> list[tuple[float, int, str]]:
         """Return (time of last use, size in bytes, path) of each file in the folder."""

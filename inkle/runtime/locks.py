@@ -11,7 +11,8 @@ def fork_safe_lock() -> threading.RLock:
     """Return a re-entrant lock that is free in the child after `os.fork`.
 
     Forking waits until no other thread holds the lock: a child that inherits it from a thread that
-    does not exist there would wait for ever, before data that were half changed.
+    does not exist there would wait for ever, before data that were half changed. Forking takes the
+    locks that were made last first: one that is taken inside of another must be made before it.
     """
     lock = threading.RLock()
     if hasattr(os, "register_at_fork"):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from inkle.runtime.disk_cache import DiskCache, default_folder
+from inkle.runtime.disk_cache import HEADER_BYTES, DiskCache, default_folder
 
 
 @pytest.fixture
@@ -124,6 +124,30 @@ def test_cache_stays_within_its_limit_and_drops_the_oldest(tmp_path: Path):
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 10_000
     assert cache.get("00") is None
     assert cache.get("39") == bytes(960)
+
+
+def test_the_larger_the_cache_the_fewer_entries_have_it_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    counted, sizes = [], []
+    count = DiskCache._files
+    monkeypatch.setattr(DiskCache, "_files", lambda self: counted.append(1) or count(self))
+
+    for number in range(1200):  # each of a cache that has not written anything yet
+        cache = DiskCache(tmp_path, limit_bytes=640_000)
+        cache.put(f"{number:04}", bytes(1000 - HEADER_BYTES))
+        sizes.append(1000 * len(os.listdir(tmp_path)))
+
+    assert 60 <= len(counted) <= 180  # a tenth: 64 times 1,000 bytes of 640,000
+    assert 640_000 <= max(sizes) <= 640_000 * (1 + 4 / 64)
+
+
+def test_a_limit_of_zero_is_none(tmp_path: Path):
+    cache = DiskCache(tmp_path, limit_bytes=0)
+    for number in range(20):
+        cache.put(f"{number:02}", bytes(1000))
+
+    assert len(os.listdir(tmp_path)) == 20
 
 
 def test_leftovers_of_a_crash_are_evicted(tmp_path: Path):

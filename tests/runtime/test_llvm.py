@@ -121,6 +121,26 @@ def test_an_object_is_found_by_its_key_without_its_text(cache: DiskCache, forget
     assert call(found["value"]) == 34
 
 
+def test_an_object_that_calls_what_this_process_lacks_is_not_loaded(cache: DiskCache, monkeypatch):
+    text = """
+    declare i64 @nobody_has_this()
+    define i64 @value() {
+      %x = call i64 @nobody_has_this()
+      ret i64 %x
+    }"""
+    key = llvm.object_key(text, ["value"], Target.host())
+    with monkeypatch.context() as another:  # a process that has it
+        another.setattr(llvm, "_unknown_symbols", lambda content: [])
+        another.setattr(llvm, "_load", lambda *_: {"value": 1})
+        compile_ir(text, ["value"], cache=cache)
+    monkeypatch.delitem(llvm._loaded, key)
+
+    assert cache.get(f"{key}.o") is not None
+    assert llvm.load_object(key, ["value"], cache=cache) is None
+    with pytest.raises(CompileError, match="value calls nobody_has_this, a function that"):
+        compile_ir(text, ["value"], cache=cache)
+
+
 def test_damaged_object_is_compiled_again(cache: DiskCache, forget):
     compile_ir(constant(33), ["value"], cache=cache)
     (path,) = cache.folder.iterdir()

@@ -94,7 +94,7 @@ def load_object(
     with _lock:
         if key not in _loaded:
             content = (cache or cache_in_force()).get(f"{key}.o")
-            if content is None:
+            if content is None or _unknown_symbols(content):
                 return None
             _loaded[key] = _load(content, names, key)
         return _loaded[key]
@@ -138,7 +138,9 @@ def _compile(text: str, names: Sequence[str], target: Target, key: str, cache: D
     module = _parse(text, " ".join(names), target)
     _export(module, names, key)
     content = bytes(_machine(target).emit_object(module))
-    _require_symbols(content, " ".join(names))
+    for name in _unknown_symbols(content):
+        title = " ".join(names)
+        raise CompileError(f"kernel {title} calls {name}, a function that this process lacks")
     cache.put(f"{key}.o", content)
     return content
 
@@ -150,16 +152,14 @@ def _load(content: bytes, names: Sequence[str], key: str) -> dict[str, int]:
     return {name: int(engine.get_function_address(_symbol(name, key))) for name in names}
 
 
-def _require_symbols(content: bytes, title: str) -> None:
-    """Raise if the code calls a function that is not there; LLVM would end the process.
+def _unknown_symbols(content: bytes) -> list[str]:
+    """Return what the code calls and this process lacks; LLVM would end it when loading that.
 
     Code generation adds calls of its own, such as `__truncsfbf2` for float32 to bfloat16.
     """
     _engine()  # making it is what shows LLVM the symbols of this process
-    library = binding.llvm()
-    for name in elf.undefined_symbols(content):
-        if library.address_of_symbol(name) is None:
-            raise CompileError(f"kernel {title} calls {name}, a function that this process lacks")
+    address_of = binding.llvm().address_of_symbol
+    return [name for name in elf.undefined_symbols(content) if address_of(name) is None]
 
 
 def _symbol(name: str, key: str) -> str:
