@@ -3,10 +3,11 @@
     python benchmarks/compile.py                      all networks, kernels from an empty cache
     python benchmarks/compile.py gpt2 --passes        one of them, by pass and by rewrite rule
     python benchmarks/compile.py --deep               graphs of n and of 2n operations
+    python benchmarks/compile.py --warm               with everything on disk, by part
 
 Each network runs in a process of its own with a cache of its own. "Python" is tracing, scheduling
-and lowering; "cold" is the time from the call to the result with all compilation, "warm" with the
-kernels on disk, "again" a third call.
+and lowering; "cold" is the time from the call to the result with all compilation, "warm" that of a
+second process, which finds schedules and kernels on disk, "again" a third call.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from statistics import median
 from typing import Any
 
 NATIVE = "native code"  # the pass that is LLVM's; all others are Python's
 
 
 MOST_RULES = 15  # of a table
+WARM_PROCESSES = 5
+WARM_PARTS = ("trace", "canonicalize", "hoist", "key", "read from disk")
 STEPS = (
     "fold_reductions", "split_into_pieces", "prepare", "split_contractions", "in_order",
     "fuse_siblings", "_assemble", "_in_blocks", "donate", "overwrite_at_peak", "free_early",
@@ -255,6 +259,23 @@ def in_process(name: str, cache: str, *options: str) -> dict[str, Any]:
     return found
 
 
+def print_warm(names: Sequence[str]) -> None:
+    """Print the medians of what comes before the first result where everything is on disk."""
+    print(f"{'network':16} {'schedules':>9} {'trace':>8} {'canonical':>9} {'hoist':>8} {'key':>8} "
+          f"{'read':>8} {'sum':>8} {'first result':>12}, ms")  # fmt: skip
+    for name in names:
+        with tempfile.TemporaryDirectory() as cache:
+            in_process(name, cache)
+            rows = [in_process(name, cache) for _ in range(WARM_PROCESSES)]
+        passes = [row["passes"] for row in rows]
+        made = sum(row["calls"].get("schedule", 0) for row in rows)
+        parts = [1e3 * median([each.get(part, 0.0) for each in passes]) for part in WARM_PARTS]
+        first = 1e3 * median([row["cold"] for row in rows])
+        cells = [f"{each:8.1f}" for each in (*parts, sum(parts))]
+        print(f"{name:16} {made:9d} {cells[0]} {cells[1]:>9} {' '.join(cells[2:])} {first:12.1f}",
+              flush=True)  # fmt: skip
+
+
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -262,6 +283,7 @@ def main() -> None:
     parser.add_argument("--passes", action="store_true", help="print the time of every pass")
     parser.add_argument("--cpu", action="store_true", help="CPU time of passes: on busy machines")
     parser.add_argument("--deep", action="store_true", help="graphs of n and of 2n operations")
+    parser.add_argument("--warm", action="store_true", help="with everything on disk, by part")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--rules", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -272,6 +294,9 @@ def main() -> None:
         os.environ["COMPILE_CPU_TIME"] = "1"  # of the processes that measure
     if options.deep:
         print_deep()
+        return
+    if options.warm:
+        print_warm(options.networks or [*NETWORKS])
         return
     print(
         f"{'network':16} {'kernels':>8} {'Python':>8} {'LLVM':>8} {'cold':>8} {'warm':>8} again, s"

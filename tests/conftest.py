@@ -70,6 +70,12 @@ def setenv(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], Non
     config.read_again()
 
 
+@pytest.fixture(autouse=True)
+def no_schedules_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep schedules in memory: tests change what makes them, and nobody else must get such."""
+    monkeypatch.setattr("inkle.engine.recipe_cache.entry_name", lambda *_: None)
+
+
 @pytest.fixture(scope="session")
 def torch() -> ModuleType:
     """PyTorch, as an oracle; a test that asks for it is skipped where there is none."""

@@ -243,7 +243,7 @@ class Captured(Locked):
         graph = timed("hoist", lambda: self._hoist(recorder, closed_over))
         donated = self._donated()
         self._executable = executable_for(graph, donated) if graph else None
-        taken = self._executable.plan.in_place if self._executable else ()
+        taken = self._executable.in_place if self._executable else ()
         pairs = [(slot, output) for output, slot in donated if slot in taken]
         self._in_place = [output for _, output in pairs]
         self._fresh = [i for i in range(len(roots)) if i not in self._in_place]

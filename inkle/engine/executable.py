@@ -1,18 +1,20 @@
-"""A plan made ready to run: kernels compiled, memory laid out, one native call."""
+"""A recipe made ready to run: kernels in memory, one native call."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MappingProxyType
+from typing import Any
 
-from inkle.engine.pipeline import Compiled, compile_kernel, current_threads
-from inkle.engine.slots import Slots
-from inkle.ir.plan import Launch, Plan, Role, kernel_calls
+from inkle.engine.pipeline import Compiled
+from inkle.engine.recipe import Recipe
+from inkle.ir.plan import Plan
 from inkle.ir.size import Size
 from inkle.runtime.cpu.graph import Call, Graph
-from inkle.runtime.device import Buffer, open_device
+from inkle.runtime.device import AnyLaunch, Buffer, Launch, open_device
 from inkle.runtime.locks import Locked
 
 NOTHING: Mapping[str, int] = MappingProxyType({})
@@ -35,69 +37,77 @@ class Step:
     why: tuple[str, ...] = ()
 
 
-def _compiled(launch: Launch) -> Compiled:
-    return compile_kernel(launch.kernel, 1 if launch.is_serial else current_threads())
-
-
 class Executable(Locked):
-    """Runs a plan: input buffers in, output buffers out. Who runs it holds `lock` meanwhile.
+    """Runs a recipe: input buffers in, output buffers out. Who runs it holds `lock` meanwhile.
 
     Memory of the plan is the slot table of one native graph. Temporaries lie in outputs that are
     written later, and in one arena, taken from the caching allocator for each run, so that a cached
     executable holds no memory while idle.
+
+    Attributes:
+        in_place: numbers of the inputs that are written over.
+
+    Args:
+        recipe: what runs.
+        functions: native handles of its kernels.
+        plan: says what the recipe was made from, to whoever wants to know.
+        steps: says what the launches of the plan are.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+    def __init__(
+        self,
+        recipe: Recipe,
+        functions: Sequence[int],
+        plan: Callable[[], Plan],
+        steps: Callable[[Plan], tuple[Step, ...]],
+    ) -> None:
         super().__init__()
-        self.steps = tuple(
-            Step(_compiled(launch), launch.lines, times, launch.why)
-            for launch, times in kernel_calls(plan.launches)
-        )
+        self._plan, self._steps = plan, steps
+        self.in_place = recipe.in_place
         self._device = open_device("CPU")
-        slots = Slots(plan, [step.compiled for step in self.steps])
-        self._graph = Graph(slots.launches, slots=slots.count)
+        self._graph = Graph(_bound(recipe.launches, functions), slots=recipe.slots)
         self._variables: list[tuple[int, Size]] = []
-        for value, slot in slots.constants.items():
+        for slot, value in recipe.constants:
             if isinstance(value, Size):
                 self._variables.append((slot, value))
             else:
                 self._graph.bind(slot, value)
-        chunks = enumerate([step.compiled.chunks for step in self.steps])
-        self._chunks = [(launch, n) for launch, n in chunks if isinstance(n, Size)]
-        inputs = [(i, m.number) for i, m in enumerate(plan.memory) if m.role is Role.INPUT]
-        self._numbers = [number for _, number in inputs]
-        fresh = [(i, m) for i, m in enumerate(plan.memory) if m.role is Role.OUTPUT]
-        self._places = [place for place, _ in (*inputs, *fresh)]
-        self._sizes: list[int] = [
-            (memory.size if memory.exact is None else memory.exact) * memory.dtype.itemsize
-            for _, memory in fresh
-        ]
+        self._chunks = [(launch, n) for launch, n in recipe.chunks if isinstance(n, Size)]
+        self._numbers = [number for _, number in recipe.inputs]
+        self._places = [place for place, _ in (*recipe.inputs, *recipe.fresh)]
+        self._sizes: list[int] = [size for _, size in recipe.fresh]
         self._symbolic = [(i, n) for i, n in enumerate(self._sizes) if isinstance(n, Size)]
         self._is_symbolic = bool(self._symbolic or self._variables)
         self._now: Mapping[str, int] = {}
-        numbers = dict(inputs)
-        outputs = [(numbers.get(place, -1), place) for place in plan.outputs]
+        numbers = dict(recipe.inputs)
+        outputs = [(numbers.get(place, -1), place) for place in recipe.outputs]
         counts = Counter(place for _, place in outputs)
         self.alone = frozenset(
             i for i, (k, place) in enumerate(outputs) if k < 0 and counts[place] == 1
         )
-        positions = {place: k for k, (place, _) in enumerate(fresh)}
+        positions = {place: k for k, (place, _) in enumerate(recipe.fresh)}
         self._picks = [(i, positions.get(place, -1)) for i, place in outputs]
-        self.arena_bytes = plan.arena_bytes
+        self.arena_bytes = recipe.arena_bytes
         if self.arena_bytes:
             self._sizes.append(self.arena_bytes)
         inside: dict[int, list[tuple[int, int]]] = {}
-        for i, memory in enumerate(plan.memory):
-            if memory.spot is not None:
-                host, offset = memory.spot
-                k = -1 if host is None else positions[host]
-                inside.setdefault(k, []).append((i, offset))
+        for place, host, offset in recipe.inside:
+            inside.setdefault(host, []).append((place, offset))  # the arena comes last: at -1
         self._inside = [*inside.items()] if self._sizes else []
         self._addresses: list[int] = []  # of the last run: inputs, outputs, arena
         self._arena: Buffer | None = None
         self._reused: tuple[int, ...] = ()  # outputs in the last run
         self._missing = self._order = [*range(len(self._sizes))]
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What runs."""
+        return self._plan()
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """The kernels, in the order in which they first run."""
+        return self._steps(self.plan)
 
     def bind(
         self,
@@ -170,3 +180,13 @@ class Executable(Locked):
         seconds = self._graph.run_timed(then)
         self._arena = None
         return seconds
+
+
+def _bound(launches: Sequence[AnyLaunch], functions: Sequence[int]) -> list[Any]:
+    """Return launches of kernels for those of numbers of kernels; classes stay what they are."""
+    return [
+        replace(each, function=functions[each.function])
+        if isinstance(each, Launch)
+        else replace(each, launches=_bound(each.launches, functions))
+        for each in launches
+    ]

@@ -39,6 +39,7 @@ class Compiled:
     Attributes:
         name: unique, derived from the code.
         function: native handle.
+        key: what the device finds it by, in another process, too.
         chunks: independent parts of the work.
         work: the loop nest as the scheduler made it, which says what is to be done.
         kernel: the loop nest bound to lanes, registers and workers, which says how.
@@ -47,6 +48,7 @@ class Compiled:
 
     name: str
     function: int
+    key: str
     chunks: int
     work: Kernel
     kernel: Kernel
@@ -205,13 +207,14 @@ def _compile(kernel: Kernel, target: Target, threads: int) -> Compiled:
 def _build(kernel: Kernel, target: Target, threads: int) -> Compiled:
     name, text, program, scheduled = to_source(kernel, machine_of(target, threads))
     _dump(name, scheduled, text)
-    device = _device(target)
+    device = device_of(target)
     built = timed("native code", lambda: device.compile(text, name))
-    return Compiled(name, built.function, program.chunks, kernel, scheduled, text)
+    return Compiled(name, built.function, built.key, program.chunks, kernel, scheduled, text)
 
 
 @cache
-def _device(target: Target) -> CpuDevice:
+def device_of(target: Target) -> CpuDevice:
+    """Return the device that compiles for `target`."""
     if target == Target.host():
         device = open_device("CPU")
         assert isinstance(device, CpuDevice)

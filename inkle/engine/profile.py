@@ -49,8 +49,9 @@ def launch(executable: Executable, then: Iterable[Call] = ()) -> None:
         peaks()  # measured now, if ever, and not between two kernels of the user
         atexit.register(print_table)
     seconds = executable.launch_timed(then)
+    steps = executable.steps  # perhaps made now, which takes a lock
     with _lock:
-        for step, spent in zip(executable.steps, seconds, strict=True):
+        for step, spent in zip(steps, seconds, strict=True):
             row = _rows.setdefault((step.compiled.name, step.lines), _Row(step))
             row.calls += step.times
             row.seconds += spent

@@ -12,28 +12,24 @@ from typing import TypeVar
 from inkle import config
 from inkle.autodiff import differentiable_below, write_out
 from inkle.engine import profile, storage
+from inkle.engine.build import SETTINGS, build, building, tables
 from inkle.engine.executable import NOTHING, Executable
 from inkle.engine.index_checks import Check, index_checks
-from inkle.engine.pipeline import current_threads, timed, uncollected
+from inkle.engine.pipeline import timed
 from inkle.engine.trace import current_trace
-from inkle.ir import forms, spec, tensor
+from inkle.ir import forms, tensor
 from inkle.ir.dtype import DType, int64
 from inkle.ir.node import Node, intern, rebuild, transform
 from inkle.ir.size import value_of
 from inkle.runtime.device import Buffer, MemoryReport, open_device
-from inkle.runtime.locks import fork_safe_lock
-from inkle.schedule import Facts, schedule, side_by_side
 
 CACHED_GRAPHS = 1024  # executables and graphs kept; the least recently used goes first
-LIMIT = "INKLE_MEMORY_LIMIT"
 Key = tuple[object, ...]
 Value = TypeVar("Value")
 
 _executables: OrderedDict[Key, Executable] = OrderedDict()
 # By the outline of a graph: its canonical form, and the places of its leaves among those found.
 _graphs: OrderedDict[Key, tuple[tuple[Node, ...], tuple[int, ...]]] = OrderedDict()
-_lock = fork_safe_lock()  # guards the tables
-_building = fork_safe_lock()  # nothing is built twice; who needs what exists does not wait
 
 
 def canonicalize(outputs: Sequence[Node]) -> tuple[tuple[Node, ...], list[Node]]:
@@ -239,18 +235,21 @@ def executable_for(
         outputs: the graph.
         donated: pairs of an output and the PARAM slot of an input that it may be written over.
     """
-    settings = [config.get(name) for name in ("INKLE_TARGET", "INKLE_THREADS", LIMIT)]
+    settings = [config.get(name) for name in SETTINGS]
     key = (outputs, donated, *settings)
     found = _look_up(_executables, key)
     if found is None:
-        with _building, uncollected():
-            found = _look_up(_executables, key) or _build(outputs, donated)
-            _keep(_executables, key, found)
+        with building():
+            found = _look_up(_executables, key)
+            if found is None:
+                found = build(outputs, donated)
+                profile.explain(found)
+                _keep(_executables, key, found)
     return found
 
 
 def _look_up(table: OrderedDict[Key, Value], key: Key) -> Value | None:
-    with _lock:
+    with tables:
         found = table.get(key)
         if found is not None:
             table.move_to_end(key)
@@ -258,26 +257,10 @@ def _look_up(table: OrderedDict[Key, Value], key: Key) -> Value | None:
 
 
 def _keep(table: OrderedDict[Key, Value], key: Key, value: Value) -> None:
-    with _lock:
+    with tables:
         table[key] = value
         if len(table) > CACHED_GRAPHS:
             table.popitem(last=False)
-
-
-def _build(outputs: tuple[Node, ...], donated: tuple[tuple[int, int], ...]) -> Executable:
-    if config.get("INKLE_CHECK"):
-        spec.check_tensor(outputs)
-    limit = int(config.get(LIMIT))
-    facts = Facts(threads=current_threads())
-    plan = timed(
-        "schedule",
-        lambda: side_by_side(
-            schedule(outputs, facts=facts, donated=dict(donated), limit_bytes=limit)
-        ),
-    )
-    found = Executable(plan)
-    profile.explain(found)
-    return found
 
 
 def realize(nodes: Sequence[Node]) -> list[Node]:

@@ -105,7 +105,7 @@ class Repeat:
 
     steps: int
     moves: Sequence[Move]
-    launches: Sequence[Launch | Repeat | Blocks]
+    launches: Sequence[AnyLaunch]
 
 
 class Run(NamedTuple):
@@ -129,15 +129,18 @@ class Blocks:
         launches: of all runs; a run makes some that follow each other, each with a single chunk.
         units: lists of runs for one worker; they do not need each other.
         values: slots of which each run has values of its own.
-        strides: slots of memory of which each worker uses a copy: bytes from one to the next.
+        strides: slots of memory of which each worker uses a copy, and bytes from one to the next.
         rooms: how many copies there are.
     """
 
     launches: Sequence[Launch]
     units: Sequence[Sequence[Run]]
     values: Sequence[int]
-    strides: Mapping[int, int]
+    strides: Sequence[tuple[int, int]]
     rooms: int
+
+
+AnyLaunch = Launch | Repeat | Blocks
 
 
 class Buffer(ABC):
@@ -246,7 +249,7 @@ class Device(ABC):
         """Return what compiled programs depend on besides their source, as text would say it."""
 
     @abstractmethod
-    def graph(self, launches: Sequence[Launch | Repeat | Blocks]) -> Graph:
+    def graph(self, launches: Sequence[AnyLaunch]) -> Graph:
         """Prepare launches to be run together, again and again."""
 
     @abstractmethod

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from inkle import Context, Tensor, manual_seed, nn
-from inkle.engine import profile, realize, storage
+from inkle.engine import build, profile, realize, storage
 from inkle.engine.pipeline import TIMES
 from inkle.engine.realize import canonicalize, outline
 from inkle.errors import CompileError, DeviceError, ShapeError
@@ -432,7 +432,7 @@ def test_realized_values_are_leaves_of_an_outline():
 def test_the_collector_is_as_before_after_compiling(is_on, monkeypatch):
     during = []
     monkeypatch.setattr(
-        realize, "schedule", lambda roots, **_: during.append(gc.isenabled()) or 1 / 0
+        build, "schedule", lambda roots, **_: during.append(gc.isenabled()) or 1 / 0
     )
     before = gc.isenabled()
     (gc.enable if is_on else gc.disable)()

@@ -57,7 +57,7 @@ STRIDE = 64
 def blocks(units: list[list[Run]], rooms: int) -> Blocks:
     put = Launch(address(PUT), (ROOM, VALUE))
     take = Launch(address(TAKE), (OUT, VALUE, ROOM))
-    return Blocks([put, take], units, [VALUE], {ROOM: STRIDE}, rooms)
+    return Blocks([put, take], units, [VALUE], [(ROOM, STRIDE)], rooms)
 
 
 def memory(rooms: int, outputs: int) -> tuple[ctypes.Array, ctypes.Array]:
@@ -107,7 +107,7 @@ def test_blocks_run_inside_of_loops(make_pool: MakePool):
     put = Launch(address(PUT), (ROOM, VALUE))
     take = Launch(address(TAKE), (inner, VALUE, ROOM))
     units = [[Run(0, 2, (i,))] for i in range(4)]
-    each = Blocks([put, take], units, [VALUE], {ROOM: STRIDE}, 2)
+    each = Blocks([put, take], units, [VALUE], [(ROOM, STRIDE)], 2)
     graph = Graph([Repeat(3, [Move(OUT, inner, row, 0, 1, 3)], [each])], pool=make_pool(2))
     graph.bind(ROOM, ctypes.addressof(room))
     graph.bind(OUT, ctypes.addressof(out))

@@ -64,8 +64,8 @@ class Blocks:
         run_words = 2 + len(blocks.values)
         words = [
             word
-            for each in runs
-            for word in (each.first + members.start, each.last + members.start, *each.values)
+            for first, last, values in runs
+            for word in (first + members.start, last + members.start, *values)
         ]
         changes = [*chain.from_iterable(_changes(blocks))]
         sizes = [len(starts), len(words), len(changes), blocks.rooms]
@@ -90,9 +90,10 @@ class Blocks:
 
 def _changes(blocks: device.Blocks) -> Iterator[tuple[int, int]]:
     number = {slot: i for i, slot in enumerate(blocks.values)}
+    strides = dict(blocks.strides)
     for launch in blocks.launches:
         for slot in launch.slots:
-            yield blocks.strides.get(slot, 0), number.get(slot, -1)
+            yield strides.get(slot, 0), number.get(slot, -1)
 
 
 def _load(name: str, kind: str) -> str:

@@ -38,9 +38,8 @@ from inkle.runtime.cpu.blocks import Blocks
 from inkle.runtime.cpu.group import Group
 from inkle.runtime.cpu.llvm import compile_ir
 from inkle.runtime.cpu.pool import Pool, default_pool
-from inkle.runtime.device import Buffer, Launch, Move, Repeat
+from inkle.runtime.device import AnyLaunch, Buffer, Launch, Move, Repeat
 
-AnyLaunch = Launch | Repeat | device.Blocks
 __all__ = ["Graph", "Launch", "Move", "Repeat", "float_bits"]
 
 MAX_CHUNKS = 2**31 - 1  # what the pool counts; see pool_ir
