@@ -50,13 +50,13 @@ class Budget:
 # says why there is more, and has a row for whatever raised them.
 MIDDLE = ("ir", "rewrite", "rules", "autodiff", "schedule", "kernel")
 BUDGETS = (
-    Budget("ir to kernel", MIDDLE, lines=14_480, tokens=166_300),
+    Budget("ir to kernel", MIDDLE, lines=15_010, tokens=172_600),
     Budget(
         "errors to engine, CPU",
         ("errors", "config", *MIDDLE, "render", "runtime", "check", "engine"),
-        lines=21_720,
+        lines=22_570,
     ),
-    Budget("tensor and nn", ("tensor", "nn"), lines=7_370),
+    Budget("tensor and nn", ("tensor", "nn"), lines=7_400),
 )
 LAYERS = tuple(dict.fromkeys(layer for budget in BUDGETS[1:] for layer in budget.layers))
 

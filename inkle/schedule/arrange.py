@@ -32,6 +32,9 @@ class Arrangement:
     """The loops of a kernel.
 
     Attributes:
+        split: each planned loop, as a sum of its pieces. An index is written out in terms of
+            these first: what divides a loop (r // 4) is a piece then, whatever that is joined to.
+        joined: each piece, as a sum of final loops.
         mapping: each planned loop, as a sum of final loops.
         ranges: each planned loop of a reduction, as the final loops that it runs over.
         order: final loops, outermost first.
@@ -39,6 +42,8 @@ class Arrangement:
         settled: conditions that always hold, by the choice of loops.
     """
 
+    split: dict[Node, Affine]
+    joined: dict[Node, Affine]
     mapping: dict[Node, Affine]
     ranges: dict[Node, Loops]
     order: list[Node]
@@ -90,15 +95,17 @@ class Arranger:
         while len(split) > len(loops):  # (i // 4) % 2 splits i at 4, then what is left of it at 2
             loops, indices = split, self._indices()
             split = self._split(loops)
-        loops = self._merge(loops, indices)
+        pieces, planned = loops, dict(self._mapping)
+        loops, joins = self._merge(loops, indices)
         loops.sort(key=self._groups.__getitem__)
         order = [range_(number, extent(loop)) for number, loop in enumerate(loops)]
         final = Replacement(dict(zip(loops, map(single, order), strict=True)))
         mapping = {old: final(new) for old, new in self._mapping.items()}
+        joined = {piece: final(joins.get(piece, single(piece))) for piece in pieces}
         ranges = {loop: final(a).ranges for loop, a in self._runs.items()}
         limits = {k: fold.limit for k, fold in self._folds.items() if fold.limit is not None}
         settled = {fold.condition for fold in self._folds.values()}
-        return Arrangement(mapping, ranges, order, limits, settled)
+        return Arrangement(planned, joined, mapping, ranges, order, limits, settled)
 
     # --- share ------------------------------------------------------------------------------------
 
@@ -250,8 +257,14 @@ class Arranger:
 
     # --- merge ------------------------------------------------------------------------------------
 
-    def _merge(self, loops: list[Node], indices: list[Affine]) -> list[Node]:
-        """Join pairs (i, j) that occur only as k*(i*n + j): i becomes 0, and j the joined loop."""
+    def _merge(
+        self, loops: list[Node], indices: list[Affine]
+    ) -> tuple[list[Node], dict[Node, Affine]]:
+        """Join pairs (i, j) that occur only as k*(i*n + j): i becomes 0, and j the joined loop.
+
+        Returns:
+            The loops left, and what those that are not have become.
+        """
         uses: dict[Node, list[Use]] = {loop: [] for loop in loops}
         for number, a in enumerate(indices):
             for atom, k in a.terms.items():
@@ -277,7 +290,7 @@ class Arranger:
             resolved[old] = Replacement(resolved)(new)
         if joined:
             self._replace(Replacement(resolved))
-        return loops
+        return loops, resolved
 
 
 def _mergeable(

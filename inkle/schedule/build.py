@@ -47,7 +47,8 @@ class Builder:
         self._demands = post_order(nests)
         arrangement = Arranger(nests, self._demands).run()
         self._arrangement = arrangement
-        self._final = Replacement(arrangement.mapping, self._computed)
+        self._split = Replacement(arrangement.split)
+        self._joined = Replacement(arrangement.joined, self._computed)
         self._stores = [store for nest in nests for store in nest.stores]
         self._values: dict[Demand, Node] = {}
         self._indices: dict[Affine, Node] = {}
@@ -226,6 +227,10 @@ class Builder:
         if found is None:
             found = self._indices[a] = self._final(a).node()
         return found
+
+    def _final(self, a: Affine) -> Affine:
+        """Return an index in terms of the kernel's own loops."""
+        return self._joined(self._split(a))
 
     def _computed(self, at: Computed) -> Affine:
         """Return a coordinate that is read from memory, in terms of the kernel's own loops."""
