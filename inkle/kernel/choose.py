@@ -30,6 +30,7 @@ from inkle.kernel.regions import (
     scalar_cost,
     vector_cost,
 )
+from inkle.kernel.signs import mixed_signs
 from inkle.kernel.tensorize import choose_instruction
 from inkle.kernel.tile import contraction, is_contraction, stage_gathers, tile_contraction
 from inkle.kernel.transforms import Tail, reorder, split
@@ -56,6 +57,7 @@ def choose_schedule(kernel: Kernel, machine: Machine) -> Kernel:
     """
     if not kernel.order:
         return kernel
+    kernel = _with_mixed_signs(kernel, machine)
     loops = limiting_ranges(kernel) if contraction(kernel) is not None else frozenset()
     regions = regions_of(kernel)
     lane = _choose_lane(kernel, regions, loops, machine)
@@ -75,6 +77,20 @@ def chunk_weight(kernel: Kernel, machine: Machine) -> float:
     cycles = sum(map(scalar_cost, regions_of(kernel))) / machine.lanes(4)
     chunks = prod([length(r) for r in kernel.ranges() if axis_of(r) is Axis.GRID])
     return cycles / chunks / CHUNK_CYCLES
+
+
+def _with_mixed_signs(kernel: Kernel, machine: Machine) -> Kernel:
+    """Return the kernel with products that an instruction takes, if signs alone keep it from it."""
+    heavy = contraction(kernel)
+    stored = [r for r in kernel.order if all(r in store.ranges for store in kernel.stores)]
+    for r in reversed(stored if heavy is not None else ()):
+        mixed = mixed_signs(kernel, heavy.node, r, machine) if heavy is not None else None
+        region = contraction(mixed) if mixed is not None else None
+        if mixed is None or region is None:
+            continue
+        if choose_instruction(mixed, region, r, machine, bounding(mixed)) is not None:
+            return mixed
+    return kernel
 
 
 # --- lanes ----------------------------------------------------------------------------------------

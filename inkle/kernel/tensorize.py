@@ -217,8 +217,9 @@ def choose_instruction(
     if lane is None or not is_sum or not all(x.op is ops.CAST for x in product.src):
         return None
     a, b = sorted((x.src[0] for x in product.src), key=lambda x: lane in x.ranges)
-    is_plain = all(x.op is forms.LOAD and len(x.src) == 2 for x in (a, b))
-    if not is_plain or lane in a.ranges or b.src[0].op is not forms.PARAM:
+    loads = a, loaded(b)
+    is_plain = all(x.op is forms.LOAD and len(x.src) == 2 for x in loads)
+    if not is_plain or lane in a.ranges or loads[1].src[0].op is not forms.PARAM:
         return None
     whole = set(loops) | (gate.ranges if gate is not None else set())
     depths = [r for r in region.bound if r not in whole and _is_depth(kernel, r, a, b)]
@@ -230,6 +231,16 @@ def choose_instruction(
                 if fits and _is_worth(region, row, b, machine):
                     return row, r
     return None
+
+
+def loaded(value: Node) -> Node:
+    """Return what a value is computed from, element by element in place, with constants alone."""
+    while value.op.is_elementwise:
+        sources = [s for s in value.src if s.op is not forms.CONST]
+        if len(sources) != 1 or sources[0].dtype.itemsize != value.dtype.itemsize:
+            break
+        [value] = sources
+    return value
 
 
 def _is_depth(kernel: Kernel, r: Node, a: Node, b: Node) -> bool:

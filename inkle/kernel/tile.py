@@ -25,7 +25,7 @@ from inkle.kernel.regions import (
     regions_of,
 )
 from inkle.kernel.scopes import SEQUENTIAL
-from inkle.kernel.tensorize import choose_instruction, tensorize
+from inkle.kernel.tensorize import choose_instruction, loaded, tensorize
 from inkle.kernel.transforms import fresh_number, has_variables, reorder, split, stage
 from inkle.kernel.transpose import LARGEST, NEAR
 from inkle.kernel.windows import sliding, stage_windows
@@ -274,13 +274,25 @@ def stage_gathers(kernel: Kernel, machine: Machine) -> Kernel:
     return kernel
 
 
+def _made_of(kernel: Kernel, load: Node) -> Node:
+    """Return what all users of a load make of it, element by element in place; else the load."""
+    values = [n for n in kernel.nodes() if n.op.is_elementwise and loaded(n) is load]
+    users = [n for n in kernel.nodes() if load in n.src and n not in values]
+    used = {source for value in values for source in value.src}
+    last = [value for value in values if value not in used]
+    return last[0] if len(last) == 1 and not users else load
+
+
 def _stage_by_blocks(kernel: Kernel, load: Node, inner: list[Node]) -> Kernel:
     """Stage a load; if its rows lie along another range than the lanes, transpose it by blocks."""
     lane = next(r for r in inner if axis_of(r) is Axis.LANE)
     rows = [r for r in inner if coefficient(load.src[1], r) == 1 and axis_of(r) in SEQUENTIAL]
     first = fresh_number(kernel)
-    kernel = stage(kernel, load, inner)
+    value = _made_of(kernel, load)
+    kernel = stage(kernel, value, inner)
     lanes = extent(lane)
+    if value is not load:
+        return kernel
     if coefficient(load.src[1], lane) in NEAR or lanes > LARGEST:
         return kernel
     if not rows or rows[0].src[0].op is not forms.CONST or extent(rows[0]) < lanes:
