@@ -50,11 +50,11 @@ class Budget:
 # says why there is more, and has a row for whatever raised them.
 MIDDLE = ("ir", "rewrite", "rules", "autodiff", "schedule", "kernel")
 BUDGETS = (
-    Budget("ir to kernel", MIDDLE, lines=15_100, tokens=173_800),
+    Budget("ir to kernel", MIDDLE, lines=15_190, tokens=174_900),
     Budget(
         "errors to engine, CPU",
         ("errors", "config", *MIDDLE, "render", "runtime", "check", "engine"),
-        lines=22_660,
+        lines=22_850,
     ),
     Budget("tensor and nn", ("tensor", "nn"), lines=7_400),
 )

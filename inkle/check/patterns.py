@@ -12,7 +12,7 @@ from typing import Protocol
 
 from inkle.check import loops
 from inkle.ir import dtype as dt
-from inkle.ir import ops, tensor
+from inkle.ir import host, ops, tensor
 from inkle.ir.dtype import DType, Kind
 from inkle.ir.node import Node, Shape
 from inkle.ir.op import Op
@@ -334,10 +334,18 @@ def running(w: Workshop) -> Node | None:
     return tensor.prefix(x, op, w.random.randrange(len(x.shape)))
 
 
+def ordered(w: Workshop) -> Node | None:
+    """Rows in order, by a library function: of integers, which leave no doubt about equal ones."""
+    x = w.pick(frozenset({Kind.INT, Kind.UINT}))
+    if x.dtype.is_float or x.dtype is dt.bool_ or not x.shape:
+        return None
+    return host.call("sort", [x], (), x.shape, x.dtype)
+
+
 MAKERS: tuple[tuple[Maker, int], ...] = (
     (elementwise, 20), (where, 4), (cast, 5), (reshape, 6), (permute, 5), (expand, 5), (slice_, 6),
     (pad, 5), (flip, 3), (shear, 4), (marker, 2), (cat, 4), (update, 3), (gather, 4), (scatter, 3),
     (reduce, 12), (matmul, 3), (convolution, 3), (softmax, 2), (normalize, 2), (one_hot, 2),
-    (running_sum, 1), (running, 4), (loops.loop, 8),
+    (running_sum, 1), (running, 4), (ordered, 2), (loops.loop, 8),
 )  # fmt: skip
 POINTWISE = MAKERS[:3]  # what keeps each element to itself

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from inkle.check.arrays import reduce_axes, running, wrap_index, write_in_order
+from inkle.check.library import value_of
 from inkle.check.numpy_algebra import Array, apply, constant, numpy_dtype, to_array
 from inkle.errors import InternalError
 from inkle.ir import forms, ops
@@ -184,6 +185,7 @@ _RULES: dict[Op, Callable[..., Array]] = {
     forms.CAT: lambda node, *parts: np.concatenate(parts, axis=node.arg),
     forms.UPDATE: _update,
     forms.SCAN: _scan,
+    forms.HOST: lambda node, *arrays: value_of(node.arg, arrays),
     forms.CONTIGUOUS: _same,
     forms.DETACH: _same,
     forms.COPY: _same,

@@ -26,7 +26,7 @@ from math import inf, nan
 import numpy as np
 
 from inkle.check.fuzz import Program, failure
-from inkle.ir import dtype as dt, ops, scan, tensor
+from inkle.ir import dtype as dt, host, ops, scan, tensor
 from inkle.ir.node import const
 from inkle.ir.scan import Recurrence
 """
@@ -104,6 +104,10 @@ def _construct(node: Node, src: list[str]) -> str:
         ),
         forms.CAT: lambda: f"tensor.cat([{', '.join(src)}], {arg})",
         forms.UPDATE: lambda: f"tensor.update({src[0]}, {src[1]}, {arg})",
+        forms.HOST: lambda: (
+            f"host.call({arg.name!r}, {_list(src)}, {arg.params}, {arg.shape}, {dtype}, "
+            f"{arg.result})"
+        ),
         forms.CONTIGUOUS: lambda: f"tensor.contiguous({src[0]})",
         forms.DETACH: lambda: f"tensor.detach({src[0]})",
     }

@@ -9,6 +9,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
+from inkle.engine.library import raise_failure
 from inkle.engine.pipeline import Compiled
 from inkle.engine.recipe import Recipe
 from inkle.ir.plan import Plan
@@ -174,11 +175,13 @@ class Executable(Locked):
         """Run what is bound, then make the calls `then`; Ctrl-C comes before or after all that."""
         self._graph.run(then)
         self._arena = None
+        raise_failure()
 
     def launch_timed(self, then: Iterable[Call] = ()) -> list[float]:
         """Like `launch`; returns the seconds of every step."""
         seconds = self._graph.run_timed(then)
         self._arena = None
+        raise_failure()
         return seconds
 
 

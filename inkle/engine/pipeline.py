@@ -13,8 +13,10 @@ from functools import cache
 from typing import TypeVar
 
 from inkle import config
+from inkle.engine import library
 from inkle.errors import CompileError, DataError, InternalError, SpecError
 from inkle.ir import spec
+from inkle.ir.host import call_in
 from inkle.ir.loop import Kernel, number_of
 from inkle.ir.program import Program
 from inkle.ir.pseudo import pseudo_code
@@ -197,6 +199,10 @@ def compile_kernel(kernel: Kernel, threads: int | None = None) -> Compiled:
 
 
 def _compile(kernel: Kernel, target: Target, threads: int) -> Compiled:
+    call = call_in(kernel)
+    if call is not None:
+        key = library.key_of(call)
+        return Compiled(call.arg.name, library.address_of(key), key, 1, kernel, kernel, "")
     try:
         return _build(kernel, target, threads)
     except (InternalError, CompileError) as error:

@@ -24,6 +24,7 @@ from dataclasses import fields
 from typing import Any
 
 from inkle import config
+from inkle.engine import library
 from inkle.engine.pipeline import current_target, current_threads, device_of
 from inkle.engine.recipe import Recipe
 from inkle.errors import InternalError
@@ -65,6 +66,9 @@ def read(name: str) -> tuple[Recipe, list[int]] | None:
     device = device_of(current_target())
     functions = []
     for key, kernel in recipe.kernels:
+        if key.startswith(library.PREFIX):
+            functions.append(library.address_of(key))
+            continue
         program = device.load(key, kernel)
         if program is None:
             return None

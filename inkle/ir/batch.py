@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from inkle.ir import forms, tensor
+from inkle.ir import forms, host, tensor
+from inkle.ir.dtype import BY_NAME
 from inkle.ir.node import Node, elementwise, intern, rebuild
 from inkle.ir.op import Op
 
@@ -107,6 +108,9 @@ _RULES: dict[Op, Callable[..., Node]] = {
     forms.FLIP: lambda arg, n, x: tensor.flip(x, [axis + 1 for axis in arg]),
     forms.SHEAR: lambda arg, n, x: tensor.shear(x, arg[0] + 1, arg[1] + 1, arg[2]),
     forms.REDUCE: lambda arg, n, x: tensor.reduce(x, arg[0], [axis + 1 for axis in arg[1]]),
+    forms.HOST: lambda arg, n, *src: host.call(
+        arg.name, src, arg.params, (n, *arg.shape), BY_NAME[arg.dtype], arg.result
+    ),
     forms.PREFIX: lambda arg, n, x: tensor.prefix(x, arg[0], arg[1] + 1),
     forms.CAT: lambda arg, n, *parts: tensor.cat(parts, arg + 1),
     forms.UPDATE: lambda arg, n, x, values: tensor.update(x, values, ((0, n, 1), *arg)),

@@ -65,6 +65,11 @@ SCAN = Op(
     "the last two of the values of carried number `result`, or its value at each step for a node "
     "of the recurrence (`inkle.ir.scan`).",
 )  # fmt: skip
+HOST = Op(
+    "host", -1,
+    text="What a library function makes of arrays; arg says which (`inkle.ir.host.Call`). Loop "
+    "form: the value of the only STORE, of LOADs at 0, which stand for whole arrays.",
+)  # fmt: skip
 CONTIGUOUS = Op("contiguous", 1, text="The source, stored in memory in row-major order.")
 DETACH = Op(
     "detach", 1,

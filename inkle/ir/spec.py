@@ -20,7 +20,7 @@ from typing import Any
 
 from inkle import config
 from inkle.errors import InkleError, SpecError
-from inkle.ir import forms, ops, scan, tensor
+from inkle.ir import forms, host, ops, scan, tensor
 from inkle.ir.dot import INSTRUCTIONS
 from inkle.ir.dtype import Kind, bool_, index, void
 from inkle.ir.loop import Axis, Kernel, axis_of, carried, running_ranges, runs_over
@@ -109,6 +109,7 @@ _INFER: dict[Op, Callable[[Sequence[Node], Any], Node]] = {
     forms.CAT: lambda src, arg: tensor.cat(src, arg),
     forms.UPDATE: lambda src, arg: tensor.update(src[0], src[1], arg),
     forms.SCAN: scan.infer,
+    forms.HOST: host.infer,
     forms.CONTIGUOUS: lambda src, arg: src[0],
     forms.DETACH: lambda src, arg: src[0],
     forms.COPY: lambda src, arg: src[0],
@@ -296,6 +297,11 @@ def _check_fold(node: Node) -> None:
         _require(not each.src[0].ranges & set(ranges), "a fold begins before its ranges", node)
 
 
+def _check_host(node: Node) -> None:
+    is_whole = all(s.op is forms.LOAD and s.src[1].op is forms.CONST for s in node.src)
+    _require(is_whole, "host takes whole arrays", node)
+
+
 def _check_stage(node: Node) -> None:
     _require(len(node.src) >= 2, "stage needs a value and a position", node)
     _require(node.src[1].dtype is index, "stage needs a position of dtype index", node)
@@ -337,6 +343,7 @@ def _check_nothing(node: Node) -> None:
 
 
 _LOOP: dict[Op, Callable[[Node], None]] = {
+    forms.HOST: _check_host,
     forms.CONST: _check_nothing,
     forms.VARIABLE: _check_nothing,
     forms.PARAM: _check_nothing,

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from inkle.ir.host import call_in
 from inkle.ir.plan import AnyLaunch, Launch, Plan, Repeat
 
 LITTLE_BYTES = 256 * 1024  # what may wait in a cache for long
@@ -78,12 +79,16 @@ def _group_for(
     is_little: bool,
 ) -> int:  # fmt: skip
     """Return the number of the group that a launch joins, at least `first`; a loop has its own."""
-    if not isinstance(launch, Launch):
-        return len(groups)
+    if _is_alone(launch):
+        return len(groups)  # a library function is called by the thread that waits
     number = first if is_little else max(first, len(groups) - 1)
-    while number < len(groups) and not isinstance(groups[number][0], Launch):
+    while number < len(groups) and _is_alone(groups[number][0]):
         number += 1
     return number
+
+
+def _is_alone(launch: AnyLaunch) -> bool:
+    return not isinstance(launch, Launch) or call_in(launch.kernel) is not None
 
 
 def written_by(launch: AnyLaunch) -> set[int]:

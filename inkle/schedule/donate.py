@@ -20,6 +20,7 @@ from dataclasses import replace
 
 from inkle.ir import forms
 from inkle.ir.bounds import bounds
+from inkle.ir.host import call_in
 from inkle.ir.loop import Kernel
 from inkle.ir.node import Node, substitute, toposort
 from inkle.ir.plan import AnyLaunch, Launch, Plan, Role
@@ -162,6 +163,8 @@ def _is_copy(launch: AnyLaunch, new: int, old: int) -> bool:
 def _merged(launch: Launch, new: int, old: int) -> Launch | None:
     """Return a launch whose slot of `old` is also that of `new`; None if it reads what it wrote."""
     kernel = launch.kernel
+    if call_in(kernel) is not None:
+        return None  # library functions may read what they have written
     params = {int(node.arg[0]): node for node in kernel.params()}
     written, read = params[launch.memory.index(new)], params[launch.memory.index(old)]
     stores = [store for store in kernel.stores if store.src[0] is written]

@@ -21,7 +21,9 @@ from inkle.schedule.cost import Varying
 LEAST_LANES = 8  # a shorter axis does not fill half a vector
 ONE_TO_ONE = frozenset({forms.SLICE, forms.PAD, forms.FLIP, forms.SHEAR, forms.EXPAND})
 SAME = frozenset({forms.DETACH, forms.CONTIGUOUS})
-ROW_MAJOR_USERS = frozenset({forms.SCATTER, forms.UPDATE, forms.CAT, forms.GATHER, forms.SCAN})
+ROW_MAJOR_USERS = frozenset(
+    {forms.SCATTER, forms.UPDATE, forms.CAT, forms.GATHER, forms.SCAN, forms.HOST}
+)
 
 
 def layouts_of(

@@ -17,7 +17,7 @@ from inkle.ir.loop import extent
 from inkle.ir.node import Node, Shape, const, toposort
 from inkle.ir.size import least, most
 from inkle.rewrite.affine import ZERO, Affine, single
-from inkle.schedule import mutation, scans
+from inkle.schedule import calls, mutation, scans
 from inkle.schedule.cost import Facts, size_of
 from inkle.schedule.gate import joined, needed, within
 from inkle.schedule.index import Computed, Gate, Replacement, depth_of, is_clamped, leaf
@@ -38,12 +38,13 @@ from inkle.schedule.place import SHORT, Placer, is_large, running_loop
 MAX_DEPTH = 3  # of nested divisions in an index: a deeper one is cut by storing the source
 MAX_SEARCH = 512  # nests looked at for a cycle before giving up the fusion
 LEAVES = frozenset({forms.CONST, forms.PARAM, forms.ARANGE, forms.VARIABLE})
-SPECIAL = frozenset({forms.SCATTER, forms.UPDATE, forms.SCAN})
+SPECIAL = frozenset({forms.SCATTER, forms.UPDATE, forms.SCAN, forms.HOST})
 WALKED = forms.MOVEMENT | SAME_MEMORY
 LOWER = {
     forms.UPDATE: mutation.store_update,
     forms.SCATTER: mutation.store_scatter,
     forms.SCAN: scans.store_scan,
+    forms.HOST: calls.store_call,
 }
 
 
@@ -84,6 +85,9 @@ class Planner:
             if node.op is forms.SCAN and not self.loops[node].is_pointwise():
                 for source in node.src[node.arg[0].carried :]:
                     self.forced.setdefault(stored_as(source), "read by a loop over time")
+            if node.op is forms.HOST:
+                for source in node.src:
+                    self.forced.setdefault(stored_as(source), "read by a library function")
         for node in reversed(self.order):
             found = self._demands.pop(node, {})
             demands = [demand for demand in found.values() if demand.nest.is_live]

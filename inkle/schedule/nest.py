@@ -225,6 +225,7 @@ class Nest:
         is_live: whether it will run.
         repeats: the loop over time that it stands for, if it does; `stores` then only say what is
             stored.
+        calls: the call of a library function that it stands for, if it does.
     """
 
     number: int
@@ -246,6 +247,7 @@ class Nest:
     is_ordered: bool = False
     is_live: bool = True
     repeats: Loop | None = None
+    calls: Node | None = None
 
     @property
     def points(self) -> int:

@@ -15,6 +15,7 @@ from inkle.ir.size import is_symbolic, most
 from inkle.schedule.blocks import in_blocks
 from inkle.schedule.build import Builder
 from inkle.schedule.built import Built, BuiltBlocks, Reason
+from inkle.schedule.calls import built_call
 from inkle.schedule.chains import cut_chains
 from inkle.schedule.closed_forms import fold_reductions
 from inkle.schedule.cost import Facts
@@ -125,6 +126,8 @@ def _assemble(
 
 
 def _built(group: Sequence[Nest], planner: Planner, facts: Facts) -> Built | BuiltLoop:
+    if group[0].calls is not None:
+        return built_call(group[0].calls, planner.storage)
     loop = group[0].repeats
     if loop is not None:
         lines = tuple(dict.fromkeys([node.origin for node in loop.results if node.origin]))

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from inkle.config import readable
 from inkle.errors import MemoryFailure
 from inkle.ir import forms
+from inkle.ir.host import call_in
 from inkle.ir.loop import Kernel, extent
 from inkle.ir.node import bound_ranges
 from inkle.ir.plan import Launch, Plan, Role, kernel_calls
@@ -275,6 +276,8 @@ class _Search:
 
 def _is_pure(kernel: Kernel) -> bool:
     """Whether running a kernel again gives the same: it reads nothing that it writes."""
+    if call_in(kernel) is not None:
+        return False  # nobody knows what that costs
     written = {store.src[0] for store in kernel.stores}
     loads = [node for node in kernel.nodes() if node.op is forms.LOAD]
     return all(s.arg is None for s in kernel.stores) and written.isdisjoint(

@@ -1,19 +1,21 @@
-"""Stable sorting by ranks: blocks by counting, then merges by binary search.
+"""Stable sorting: of the order of short rows by counting, of long ones by a library.
 
-The rank of an element is the number of elements that come before it. Within a block it is one
-REDUCE. Two sorted neighbours of length L are merged by looking up, for each element, how many of
-the other half come before it: log2(L) steps of GATHERs. Every merge is one scatter of the places.
+The rank of an element is the number of elements that come before it: one REDUCE, in the kernel of
+whatever uses it. Long rows are sorted by NumPy, whose sorts of integers use vectors. Elements are
+made unsigned integers in the same order, with their places in the lower bits: equal ones keep their
+order. Elements of 64 bits leave no room for places, and are sorted by a slower, stable sort.
 """
 
 from __future__ import annotations
 
-from inkle.ir import ops, tensor
+from inkle.ir import host, ops, tensor
 from inkle.ir.dtype import Kind, bool_, int16, int32, int64, uint8, uint16, uint32, uint64
 from inkle.ir.node import Node
 
-BLOCK = 32  # elements ranked by comparing each with each
+SHORT = 32  # elements that are ranked by comparing each with each
 _SIGNED = {16: int16, 32: int32, 64: int64}
 _UNSIGNED = {8: uint8, 16: uint16, 32: uint32, 64: uint64}
+_PLACE_BITS = 32
 
 
 def argsort_node(x: Node, *, descending: bool) -> Node:
@@ -27,18 +29,8 @@ def argsort_node(x: Node, *, descending: bool) -> Node:
     keys = order_keys(tensor.reshape(x, (rows, n)))
     if descending:
         keys = ~keys
-    width = BLOCK
-    padded = -(-n // BLOCK) * BLOCK
-    while width < padded:
-        width *= 2
-    padded = width if padded > BLOCK else padded
-    keys, places = _padded(keys, padded)
-    keys, places = _sort_blocks(keys, places)
-    width = BLOCK
-    while width < padded:
-        keys, places = _merge(keys, places, width)
-        width *= 2
-    return tensor.reshape(tensor.shrink(places, 1, 0, n), x.shape)
+    places = _by_ranks(keys) if n <= SHORT else _by_library(keys)
+    return tensor.reshape(places, x.shape)
 
 
 def order_keys(x: Node) -> Node:
@@ -59,63 +51,28 @@ def order_keys(x: Node) -> Node:
     return x.ne(x).where(unsigned.limits()[1], ordered)
 
 
-def _padded(keys: Node, width: int) -> tuple[Node, Node]:
-    """Lengthen rows by the largest key, which comes after real ones; its places do not matter."""
-    rows, n = keys.shape
-    places = tensor.broadcast_to(tensor.arange(width), (rows, width))
-    if n == width:
-        return keys, places
-    places = places.minimum(n - 1)  # bounds of the result: what gathers by it is in range
-    fill = tensor.full(keys.dtype.limits()[1], keys.dtype, (rows, width - n))
-    return tensor.cat([keys, fill], 1), places
+def _by_library(keys: Node) -> Node:
+    """Return the places of the elements of each row in order, those of a library."""
+    rows, n = (int(size) for size in keys.shape)
+    if keys.dtype is uint64:
+        return host.call("argsort", [keys], (), (rows, n), int64)
+    places = tensor.broadcast_to(tensor.arange(n).cast(uint64), (rows, n))
+    marked = (keys.cast(uint64) << _PLACE_BITS) | places
+    done = host.call("sort", [marked], (), (rows, n), uint64)
+    found = (done & ((1 << _PLACE_BITS) - 1)).cast(int64)
+    return found.minimum(n - 1)  # tells bounds so
 
 
-def _sort_blocks(keys: Node, places: Node) -> tuple[Node, Node]:
-    """Sort blocks of BLOCK elements (the padded length is a multiple)."""
+def _by_ranks(keys: Node) -> Node:
+    """Return the places of the elements of each row in order, by how many come before each."""
     rows, n = keys.shape
-    size = min(BLOCK, n)
-    split = (rows, n // size, size)
-    blocks = tensor.reshape(keys, split)
-    full = (*split, size)
-    mine = tensor.expand(tensor.reshape(blocks, (*split, 1)), full)
-    other = tensor.expand(tensor.reshape(blocks, (rows, n // size, 1, size)), full)
-    i = tensor.broadcast_to(tensor.reshape(tensor.arange(size), (size, 1)), full)
-    j = tensor.broadcast_to(tensor.arange(size), full)
+    full = (rows, n, n)
+    mine = tensor.expand(tensor.reshape(keys, (rows, n, 1)), full)
+    other = tensor.expand(tensor.reshape(keys, (rows, 1, n)), full)
+    i = tensor.broadcast_to(tensor.reshape(tensor.arange(n), (n, 1)), full)
+    j = tensor.broadcast_to(tensor.arange(n), full)
     before = (other < mine) | (other.eq(mine) & (j < i))
-    rank = tensor.reduce(before.cast(int64), ops.ADD, (3,)).minimum(size - 1)  # tells bounds so
-    start = tensor.broadcast_to(
-        tensor.reshape(tensor.arange(n // size) * size, (n // size, 1)), split
-    )
-    return _move(keys, places, tensor.reshape(start + rank, (rows, n)))
-
-
-def _merge(keys: Node, places: Node, width: int) -> tuple[Node, Node]:
-    """Merge neighbouring sorted runs of `width` elements."""
-    rows, n = keys.shape
-    number = tensor.broadcast_to(tensor.arange(n), (rows, n))
-    run = number // width
-    is_left = (run % 2).eq(0)
-    partner = (run ^ 1) * width  # where the other run starts
-    # Count the elements of the other run that come before: those that are smaller, and for a right
-    # run the equal ones, too, which keeps the order of equals.
-    low = tensor.full(0, int64, (rows, n))
-    step = width
-    while step:
-        probe = low + step
-        inside = probe <= width
-        at = partner + inside.where(probe - 1, 0).minimum(width - 1)  # tells bounds so
-        there = tensor.gather(keys, [at], (0, -1))
-        comes_before = (there < keys) | (there.eq(keys) & ~is_left)
-        low = (inside & comes_before).where(probe, low)
-        step //= 2
-    target = (run // 2) * (2 * width) + number % width + low
-    return _move(keys, places, target.minimum(n - 1))
-
-
-def _move(keys: Node, places: Node, target: Node) -> tuple[Node, Node]:
-    """Return both with each element at its target in its row."""
-    blank = tensor.full(0, int64, places.shape)
-    order = tensor.contiguous(tensor.scatter(blank, places, [target], (0, -1), None))
-    empty = tensor.full(0, keys.dtype, keys.shape)
-    moved = tensor.contiguous(tensor.scatter(empty, keys, [target], (0, -1), None))
-    return moved, order
+    rank = tensor.reduce(before.cast(int64), ops.ADD, (2,)).minimum(n - 1)  # tells bounds so
+    places = tensor.broadcast_to(tensor.arange(n), (rows, n))
+    blank = tensor.full(0, int64, (rows, n))
+    return tensor.contiguous(tensor.scatter(blank, places, [rank], (0, -1), None))
