@@ -21,6 +21,7 @@ from inkle.rewrite.nonnegative import expanded, is_nonnegative, slope_of
 
 BROADCAST, CONTIGUOUS, SHUFFLED = 0.5, 0.6, 1.5  # cycles per vector
 GATHER, SCATTER, TRANSPOSED = 1.0, 1.5, 0.4  # cycles per element
+ACROSS = 6.0  # cycles to combine the lanes of one result
 RUNNING = 4.0  # cycles per vector of a running combination: each waits for the one before
 STAGE_BYTES = 768 * 1024  # a panel that is larger would leave the second cache
 PANEL = 32  # columns of a product that are staged at a time, at least
@@ -146,13 +147,14 @@ def access_cost(region: Region, access: Node, at: Node, lane: Node, lanes: int) 
 def vector_cost(region: Region, lane: Node, lanes: int) -> float:
     """Return cycles of a region with `lane` as its vector axis."""
     n = length(lane)
-    rounds = -(-n // lanes) / n
+    rounds, across = -(-n // lanes) / n, 0.0
     if lane in region.bound and region.op is forms.REDUCE:  # its rest is peeled: 28 = 16 + 8 + 4
         rounds = (n // lanes + (n % lanes).bit_count()) / n
+        across = ACROSS * region.points / prod([length(r) for r in region.bound])
     per_vector = region.work + sum(
         access_cost(region, access, at, lane, lanes) for access, at in region.accesses()
     )
-    return region.points * rounds * per_vector
+    return region.points * rounds * per_vector + across
 
 
 def scalar_cost(region: Region) -> float:

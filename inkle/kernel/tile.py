@@ -242,7 +242,7 @@ def _order(kernel: Kernel, first: list[Node]) -> Kernel:
     """Chunks, then the loop over vectors, then other output loops, then reductions.
 
     Output loops that a panel to be staged depends on come before those that it does not: it is
-    staged once for all the rows that it meets.
+    staged once for all the rows that it meets. Where it meets none, vectors come last.
     """
     stored = frozenset().union(*(store.ranges for store in kernel.stores))
     grid = [r for r in kernel.order if axis_of(r) is Axis.GRID]
@@ -250,7 +250,9 @@ def _order(kernel: Kernel, first: list[Node]) -> Kernel:
     panels = _panels(kernel)
     free.sort(key=lambda r: not any(r in load.ranges for load in panels))
     bound = [r for r in kernel.order if r not in stored and r not in first]
-    return reorder(kernel, [*grid, *first, *free, *bound])
+    is_reused = any(r not in load.ranges for load in panels for r in free)
+    rows = [*first, *free] if is_reused or not panels else [*free, *first]
+    return reorder(kernel, [*grid, *rows, *bound])
 
 
 def _panels(kernel: Kernel) -> list[Node]:
