@@ -182,6 +182,10 @@ class Core:
         """Return a tensor with a copy of `array`; the class that creates tensors overrides this."""
         raise NotImplementedError
 
+    def _array(self, what: str) -> np.ndarray[Any, Any]:
+        """Return the elements; the class that looks at values overrides this."""
+        raise NotImplementedError
+
     def _pair(self, other: Any, what: str) -> tuple[Node, Node]:
         """Return self and `other` as nodes of one dtype and one shape (literals stay scalars)."""
         a = self.node

@@ -1,8 +1,9 @@
 """Indexing: `x[...]` and `x[...] = v`.
 
 Slices, integers, None and Ellipsis make views; integer tensors (or lists, or NumPy arrays) gather
-elements. Rules are PyTorch's: an integer selects first, index tensors broadcast with each other,
-and their shape takes the place of the indexed axes if these are neighbours, else comes first.
+elements. Rules are NumPy's: index tensors broadcast with each other and with integers beside them,
+and their shape takes the place of the indexed axes if these are neighbours, else comes first. A
+bool mask of k axes stands for k index tensors, the places where it is true.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from inkle.engine.storage import from_array
+from inkle.engine.trace import current_trace
 from inkle.errors import DTypeError, IndexRangeError, ShapeError
 from inkle.ir import forms, tensor
 from inkle.ir.dtype import DType
@@ -25,14 +27,17 @@ from inkle.ir.tensor import Slice
 from inkle.tensor.arguments import as_int, broadcast_shape
 from inkle.tensor.base import FAMILY, Core, meet_scalar
 from inkle.tensor.cutting import Cutting
+from inkle.tensor.masks import (
+    check_mask,
+    count_now,
+    is_mask,
+    mask_node,
+    places_now,
+    rank_node,
+)
 from inkle.tensor.movement import Movement
 from inkle.tensor.origin import stamp, user_line
 from inkle.tensor.views import Step, View, apply_steps, write_back, written_at
-
-MASK_HELP = (
-    "a bool mask selects a number of elements that depends on values; use mask.where(x, y), or "
-    "index with integers"
-)
 
 ALL = slice(None)  # by identity: an axis that nobody mentioned
 
@@ -46,12 +51,18 @@ class Selection:
         shape: of the result of `steps`.
         axes: axes (of the result of `steps`) that index tensors select from.
         indices: the integer node of each of these axes.
+        apart: whether something else stands between the entries that select elements.
+        mask: the only array of the index, where that is a mask and wanted as such.
+        place: first axis (of the result of `steps`) of the mask.
     """
 
     steps: tuple[Step, ...]
     shape: Shape
     axes: list[int]
     indices: list[Node]
+    apart: bool
+    mask: Any = None
+    place: int = 0
 
 
 class Indexing(Cutting):
@@ -69,17 +80,60 @@ class Indexing(Cutting):
         return self._new(tensor.gather(x, indices, spec))
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        selection = parse(index, self)
+        selection = parse(index, self, chosen_by_mask=True)
         line = user_line()
-        if not selection.indices:
+        if not selection.indices and selection.mask is None:
             values = self._values(value, selection.shape, "assignment")
             self._write(selection.steps, values, line)
             return
         target = apply_steps(self.node, selection.steps)
-        indices, spec = gather_map(target.shape, selection)
-        values = self._values(value, indices[0].shape, "assignment")
-        target = tensor.scatter(target, values, indices, spec, None)
+        if selection.mask is not None:
+            target = self._chosen(target, selection, value)
+        else:
+            indices, spec = gather_map(target.shape, selection)
+            values = self._values(value, indices[0].shape, "assignment")
+            target = tensor.scatter(target, values, indices, spec, None)
         self._write(selection.steps, target, line)
+
+    def _chosen(self, target: Node, selection: Selection, value: Any) -> Node:
+        """Return `target` with `value` where a mask, its only index, is true.
+
+        Values for each element that is selected are found by the rank of the element, so that how
+        many there are need not be known inside of a captured function.
+        """
+        assert selection.mask is not None
+        mask, (at, rank) = mask_node(selection.mask), (selection.place, selection.mask.ndim)
+        before, after = target.shape[:at], target.shape[at + rank :]
+        place = 0 if selection.apart else at
+        others, block = (
+            (*before, *after),
+            len(after) if not selection.apart else len(before + after),
+        )
+        value = _as_array(value) if isinstance(value, (list, tuple)) else value
+        shape = getattr(value, "shape", ())
+        number = shape[-1 - block] if len(shape) > block else 1
+        values = self._values(value, (*others[:place], number, *others[place:]), "assignment")
+        if number != 1:
+            if current_trace() is None and count_now(selection.mask) != number:
+                raise ShapeError(
+                    f"assignment of {number} values, shape {shape}, to the "
+                    f"{count_now(selection.mask)} places where a mask of {mask.shape} is true"
+                )
+            if not number:
+                return target
+        if selection.apart:
+            order = [*range(1, at + 1), 0, *range(at + 1, len(values.shape))]
+            values = tensor.permute(values, order)
+        where = (*[1] * at, *mask.shape, *[1] * len(after))
+        if number == 1:
+            values = tensor.reshape(values, (*before, *[1] * rank, *after))
+            values = tensor.expand(values, target.shape)
+        else:
+            index = tensor.expand(tensor.reshape(rank_node(mask), where), target.shape)
+            spec = [*range(at), -1, *range(at + rank, len(target.shape))]
+            values = tensor.gather(values, [index], spec)
+        chosen = tensor.expand(tensor.reshape(mask, where), target.shape)
+        return chosen.where(values, target)
 
     def assign(self, value: Any) -> Self:
         """Make `value` the new value of this tensor, and of what it is a view of.
@@ -162,45 +216,116 @@ def _fits(given: DType, dtype: DType) -> bool:
     return FAMILY[given.kind] <= FAMILY[dtype.kind]
 
 
-def parse(index: Any, x: Movement) -> Selection:
-    """Take an index of tensor `x` apart, checking every entry against its axis."""
+def parse(index: Any, x: Movement, *, chosen_by_mask: bool = False) -> Selection:
+    """Take an index of tensor `x` apart, checking every entry against its axis.
+
+    Args:
+        index: what stands in the brackets.
+        x: the tensor.
+        chosen_by_mask: whether a mask that is the only array of the index is wanted as such, not as
+            the places where it is true.
+    """
     shape = x.shape
-    entries = _full_entries(list(index) if isinstance(index, tuple) else [index], shape)
-    ranges: list[Slice] = []
-    flipped: list[int] = []
-    kept: list[int] = []  # shape after slicing, without axes that integers selected
-    axes: list[int] = []
-    indices: list[Node] = []
-    for each in entries:
-        axis = len(ranges)
+    given = [_entry(each) for each in index] if isinstance(index, tuple) else [_entry(index)]
+    arrays = [each for each in given if isinstance(each, (Core, np.ndarray))]
+    chosen = chosen_by_mask and len(arrays) == 1 and is_mask(arrays[0]) and arrays[0].ndim > 0
+    apart = bool(arrays) and _is_apart(given)
+    parts = _Parts(x)
+    for each in _full_entries(given, shape):
         if each is None:
-            kept.append(1)
-            continue
-        n = shape[axis]
-        if each is ALL:
-            ranges.append((0, n, 1))
-            kept.append(n)
-            continue
-        if isinstance(each, slice):
-            each_range, backwards = _range(each, n)
-            ranges.append(each_range)
-            kept.append(count(*each_range))
-            if backwards:
-                flipped.append(axis)
-            continue
-        chosen = _index_node(each, n, axis, x)
-        if not isinstance(chosen, Node):
-            ranges.append((chosen, chosen + 1, 1))
+            parts.kept.append(1)
+        elif arrays and is_mask(each):
+            parts.mask(each, find=not chosen)
+        elif isinstance(each, slice):
+            parts.slice(each)
         else:
-            ranges.append((0, n, 1))
-            axes.append(len(kept))
-            indices.append(chosen)
-            kept.append(n)
-    steps: tuple[Step, ...] = ((forms.SLICE, tuple(ranges)),)
-    if flipped:
-        steps = (*steps, (forms.FLIP, tuple(flipped)))
-    result = tuple(kept)
-    return Selection((*steps, (forms.RESHAPE, result)), result, axes, indices)
+            parts.select(each)
+    steps: tuple[Step, ...] = ((forms.SLICE, tuple(parts.ranges)),)
+    if parts.flipped:
+        steps = (*steps, (forms.FLIP, tuple(parts.flipped)))
+    result = tuple(parts.kept)
+    steps = (*steps, (forms.RESHAPE, result))
+    mask = arrays[0] if chosen else None
+    return Selection(steps, result, parts.axes, parts.indices, apart, mask, parts.place)
+
+
+class _Parts:
+    """What entries of an index have been found to mean, axis by axis.
+
+    Attributes:
+        x: the tensor.
+        ranges: of its axes.
+        flipped: axes that are read backwards.
+        kept: lengths of axes after slicing, without those that integers selected.
+        axes, indices, place: see `Selection`.
+    """
+
+    def __init__(self, x: Movement) -> None:
+        self.x, self.shape = x, x.shape
+        self.ranges: list[Slice] = []
+        self.flipped: list[int] = []
+        self.kept: list[int] = []
+        self.axes: list[int] = []
+        self.indices: list[Node] = []
+        self.place = 0
+
+    def mask(self, each: Any, *, find: bool) -> None:
+        """Take axes that a mask selects from; `find` its places."""
+        axis, self.place = len(self.ranges), len(self.kept)
+        check_mask(each, self.shape, axis)
+        rows = self.shape[axis : axis + each.ndim]
+        self.ranges += [(0, n, 1) for n in rows]
+        if not each.ndim:  # a new axis of length 1, of which it takes one element or none
+            self.indices.append(from_array(np.zeros(count_now(each), np.int64)))
+            self.axes.append(self.place)
+            rows = (1,)
+        elif find:
+            self.indices += places_now(each)
+            self.axes += range(self.place, self.place + each.ndim)
+        self.kept += rows
+
+    def slice(self, each: slice) -> None:
+        """Take an axis of which a slice is kept."""
+        axis = len(self.ranges)
+        n = self.shape[axis]
+        if each is ALL:
+            self.ranges.append((0, n, 1))
+            self.kept.append(n)
+            return
+        each_range, backwards = _range(each, n)
+        self.ranges.append(each_range)
+        self.kept.append(count(*each_range))
+        if backwards:
+            self.flipped.append(axis)
+
+    def select(self, each: Any) -> None:
+        """Take an axis that an integer or an array of integers selects from."""
+        axis = len(self.ranges)
+        n = self.shape[axis]
+        found = _index_node(each, n, axis, self.x)
+        if not isinstance(found, Node):
+            self.ranges.append((found, found + 1, 1))
+            return
+        self.ranges.append((0, n, 1))
+        self.axes.append(len(self.kept))
+        self.indices.append(found)
+        self.kept.append(n)
+
+
+def _entry(each: Any) -> Any:
+    """Return an entry of an index; lists and bools become arrays."""
+    if type(each) is int or type(each) is slice or each is None:
+        return each
+    if isinstance(each, (list, tuple, range, bool, np.bool_)):
+        return _as_array(each)
+    return each
+
+
+def _is_apart(entries: Sequence[Any]) -> bool:
+    """Whether a slice, None or Ellipsis stands between entries that select elements."""
+    found = [i for i, each in enumerate(entries)
+             if not (each is None or each is Ellipsis or isinstance(each, slice))]  # fmt: skip
+    return found[-1] - found[0] >= len(found)
 
 
 def _full_entries(entries: list[Any], shape: Shape) -> list[Any]:
@@ -210,7 +335,7 @@ def _full_entries(entries: list[Any], shape: Shape) -> list[Any]:
         if each is Ellipsis:
             dots.append(i)
         elif each is not None:
-            used += 1
+            used += each.ndim if is_mask(each) else 1
     if len(dots) > 1:
         raise IndexRangeError("an index may hold one Ellipsis (...), got two")
     if used > len(shape):
@@ -265,17 +390,16 @@ def _index_node(each: Any, n: int, axis: int, x: Movement) -> int | Node:
     """Return one entry as a position counted from the front, or as an integer node."""
     if type(each) is int and -n <= each < n:
         return each + n if each < 0 else each
-    if isinstance(each, (bool, np.bool_)):
-        raise DTypeError(f"index of axis {axis} is a bool; {MASK_HELP}")
     if isinstance(each, Core):
         node = x._operand(each, "indexing")
         assert isinstance(node, Node)
         if not node.dtype.is_integer:
-            extra = MASK_HELP if not node.dtype.is_float else "use x.long()"
-            raise DTypeError(f"index of axis {axis} has dtype {node.dtype}, not integer; {extra}")
+            raise DTypeError(
+                f"index of axis {axis} has dtype {node.dtype}, not integer or bool; use x.long()"
+            )
         return node
-    if isinstance(each, (list, tuple, np.ndarray, range)):
-        return from_array(_checked(_as_array(each), n, axis))
+    if isinstance(each, np.ndarray):
+        return from_array(_checked(each, n, axis))
     if isinstance(each, EllipsisType) or not hasattr(each, "__index__"):
         raise DTypeError(f"index of axis {axis} must be an integer, slice or tensor, got {each!r}")
     position = as_int(each, f"index of axis {axis}")
@@ -289,8 +413,9 @@ def _checked(array: np.ndarray[Any, Any], n: int, axis: int) -> np.ndarray[Any, 
     if array.size == 0:
         array = array.astype(np.int64)
     if array.dtype.kind not in "iu":
-        extra = MASK_HELP if array.dtype.kind == "b" else "convert it first"
-        raise DTypeError(f"index of axis {axis} holds {array.dtype}, not integers; {extra}")
+        raise DTypeError(
+            f"index of axis {axis} holds {array.dtype}, not integers; convert it first"
+        )
     if array.size and not (-n <= array.min() and array.max() < n):
         wrong = array.max() if array.max() >= n else array.min()
         raise IndexRangeError(f"index {wrong} is out of range for axis {axis} with {n} elements")
@@ -303,10 +428,9 @@ def gather_map(shape: Shape, selection: Selection) -> tuple[list[Node], list[int
     block: Shape = ()
     for node in selection.indices:
         block = broadcast_shape(block, node.shape, "index tensors")
-    neighbours = axes == list(range(axes[0], axes[0] + len(axes)))
-    place = axes[0] if neighbours else 0
+    place = 0 if selection.apart else axes[0]
     others = [axis for axis in range(len(shape)) if axis not in axes]
-    before = [axis for axis in others if axis < axes[0]] if neighbours else []
+    before = [] if selection.apart else [axis for axis in others if axis < axes[0]]
     after = others[len(before) :]
     result = (*[shape[a] for a in before], *block, *[shape[a] for a in after])
     spec = [0] * len(shape)
