@@ -14,10 +14,10 @@ import numpy as np
 from inkle.engine.storage import from_array
 from inkle.errors import DTypeError, OptionError
 from inkle.ir import ops, tensor
-from inkle.ir.dtype import bfloat16, bool_, float32, int64
+from inkle.ir.dtype import DType, bfloat16, bool_, float32, int64
 from inkle.ir.elementwise import Scalar
 from inkle.ir.node import Node
-from inkle.tensor.arguments import Flag, broadcast_shape, check_axis
+from inkle.tensor.arguments import Flag, as_int, as_number, broadcast_shape, check_axis
 from inkle.tensor.base import meet_scalar
 from inkle.tensor.masks import check_size, known, nonzero_node, pack_node, places_now
 from inkle.tensor.selecting import Selecting
@@ -52,10 +52,11 @@ class Counting(Selecting):
             [[1], [-1]]
         """
         mask = (self if self.shape else self.reshape(1)).bool()
+        fill = as_int(fill_value, "fill_value of nonzero")
         if size is None:
             vectors = places_now(mask)
         else:
-            vectors = nonzero_node(mask.node, check_size(size, "nonzero"), fill_value)
+            vectors = nonzero_node(mask.node, check_size(size, "nonzero"), fill)
         if as_tuple:
             return tuple([self._new(each) for each in vectors])
         rows = [tensor.reshape(each, (*each.shape, 1)) for each in vectors]
@@ -98,8 +99,7 @@ class Counting(Selecting):
         x, chosen = self.broadcast_to(shape).flatten(), mask.broadcast_to(shape).flatten()
         if size is None:
             return x[chosen]
-        if meet_scalar(self.dtype, fill_value) is not self.dtype:
-            raise DTypeError(f"masked_select: {fill_value!r} does not fit {self.dtype}")
+        check_fill(self.dtype, fill_value, "masked_select")
         length = check_size(size, "masked_select")
         return self._new(pack_node(x.node, chosen.node, length, fill_value))
 
@@ -153,8 +153,7 @@ class Counting(Selecting):
         elif dim is not None:
             raise OptionError("unique takes a size or a dim, not both")
         else:
-            if meet_scalar(self.dtype, fill_value) is not self.dtype:
-                raise DTypeError(f"unique: {fill_value!r} does not fit {self.dtype}")
+            check_fill(self.dtype, fill_value, "unique")
             parts = unique_node(self.flatten().node, check_size(size, "unique"), fill_value)
             parts[1] = tensor.reshape(parts[1], self.shape)
         wanted = (True, return_inverse, return_counts)
@@ -201,6 +200,12 @@ class Counting(Selecting):
         if not return_inverse:
             del parts[1]
         return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def check_fill(dtype: DType, value: Scalar, what: str) -> None:
+    """Raise DTypeError unless a tensor of `dtype` can hold `value`."""
+    if meet_scalar(dtype, as_number(value, f"fill_value of {what}")) is not dtype:
+        raise DTypeError(f"{what}: {value!r} does not fit {dtype}")
 
 
 def _starts(x: Node) -> Node:

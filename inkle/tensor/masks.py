@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from inkle.engine.storage import from_array
-from inkle.errors import DTypeError, ShapeError, TraceError
+from inkle.errors import ShapeError, TraceError
 from inkle.ir import ops, tensor
 from inkle.ir.dtype import bool_, int64
 from inkle.ir.elementwise import Scalar
 from inkle.ir.node import Node, Shape
+from inkle.tensor.arguments import MOST_ELEMENTS, as_int
 from inkle.tensor.base import Core
 from inkle.tensor.origin import user_line
 
@@ -98,11 +99,9 @@ def nonzero_node(mask: Node, size: int, fill: int) -> list[Node]:
 
 def check_size(size: Any, what: str) -> int:
     """Return the number of elements that a result shall have."""
-    if isinstance(size, bool) or not hasattr(size, "__index__"):
-        raise DTypeError(f"size of {what} must be an integer, got {size!r:.60}")
-    number = int(size.__index__())
-    if number < 0:
-        raise ShapeError(f"size of {what} must be at least 0, got {number}")
+    number = as_int(size, f"size of {what}")
+    if not 0 <= number < MOST_ELEMENTS:
+        raise ShapeError(f"size of {what} must be 0 to {MOST_ELEMENTS - 1}, got {number}")
     return number
 
 
