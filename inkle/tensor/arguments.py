@@ -145,6 +145,16 @@ def check_pair(value: int | Sequence[int], what: str, *, least: int) -> tuple[in
     return first, second
 
 
+def check_each(value: int | Sequence[int], n: int, what: str, *, least: int) -> tuple[int, ...]:
+    """Return one number for each of `n` axes, given as one for all or as one for each."""
+    items = as_ints(value, what)
+    if len(items) not in (1, n):
+        raise ShapeError(f"{what} must be one number or {n}, got {value!r}")
+    if min(items) < least:
+        raise ShapeError(f"{what} must be at least {least}, got {value!r}")
+    return items if len(items) == n else items * n
+
+
 def check_choice(value: Any, choices: tuple[str, ...], what: str) -> str:
     """Return `value` if it is one of `choices`."""
     if not isinstance(value, str) or value not in choices:

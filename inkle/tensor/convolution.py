@@ -1,4 +1,4 @@
-"""Convolution and pooling over the last two axes.
+"""Convolution over the last one, two or three axes.
 
 A sliding window is a view (EXPAND, SHEAR, SLICE): no index tensor, no copy. A convolution is the
 product of the windows with the weight, summed; its gradients are loop nests of the same kind.
@@ -10,30 +10,47 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from inkle.errors import ShapeError
-from inkle.ir import ops, tensor
+from inkle.ir import tensor
 from inkle.ir.node import Node
-from inkle.tensor.arguments import Flag, as_int, check_pair
+from inkle.tensor.arguments import as_int, as_ints, check_choice, check_each
 from inkle.tensor.cutting import pad_node, windows
 from inkle.tensor.dtypes import DTypeLike, as_dtype
 from inkle.tensor.linear import Linear, contract
-from inkle.tensor.reduction import sum_node
 
-Pair = int | Sequence[int]
+Each = int | Sequence[int]  # one number for all axes, or one for each
 
 
 class Convolution(Linear):
-    """Mixin of convolution and pooling."""
+    """Mixin of convolutions."""
 
     __slots__ = ()
+
+    def conv1d(
+        self,
+        weight: Any,
+        bias: Any = None,
+        stride: Each = 1,
+        padding: Each | str = 0,
+        dilation: Each = 1,
+        groups: int = 1,
+        dtype: DTypeLike | None = None,
+    ) -> Self:
+        """Return the one-dimensional cross-correlation with `weight`; arguments as for `conv2d`.
+
+        Example:
+            >>> Tensor([[1.0, 2.0, 4.0]]).conv1d(Tensor([[[1.0, -1.0]]])).tolist()
+            [[-1.0, -2.0]]
+        """
+        return self._conv(1, weight, bias, stride, padding, dilation, groups, dtype)
 
     def conv2d(
         self,
         weight: Any,
         bias: Any = None,
+        stride: Each = 1,
+        padding: Each | str = 0,
+        dilation: Each = 1,
         groups: int = 1,
-        stride: Pair = 1,
-        dilation: Pair = 1,
-        padding: Pair = 0,
         dtype: DTypeLike | None = None,
     ) -> Self:
         """Return the two-dimensional cross-correlation with `weight`.
@@ -41,11 +58,11 @@ class Convolution(Linear):
         Args:
             weight: (channels out, channels in / groups, kernel height, kernel width).
             bias: (channels out,) or None.
-            groups: channels are divided into this many groups, which do not mix.
             stride: distance of neighbouring windows, one number or (height, width).
+            padding: zeros around the image: one number, (height, width), (left, right, top,
+                bottom), "valid" for none, or "same" for as many as keep its size.
             dilation: distance of neighbouring elements of a window.
-            padding: zeros around the image: one number, (height, width), or (left, right, top,
-                bottom).
+            groups: channels are divided into this many groups, which do not mix.
             dtype: as for `matmul`.
 
         Returns:
@@ -54,224 +71,207 @@ class Convolution(Linear):
 
         Raises:
             ShapeError: if shapes do not fit, or the window is larger than the padded image.
+
+        Example:
+            >>> x = Tensor.arange(9).float().reshape(1, 1, 3, 3)
+            >>> x.conv2d(Tensor.ones(1, 1, 2, 2)).tolist()
+            [[[[8.0, 12.0], [20.0, 24.0]]]]
         """
-        x, w = self._factors(weight, "conv2d")
-        if len(x.shape) not in (3, 4) or len(w.shape) != 4:
+        return self._conv(2, weight, bias, stride, padding, dilation, groups, dtype)
+
+    def conv3d(
+        self,
+        weight: Any,
+        bias: Any = None,
+        stride: Each = 1,
+        padding: Each | str = 0,
+        dilation: Each = 1,
+        groups: int = 1,
+        dtype: DTypeLike | None = None,
+    ) -> Self:
+        """Return the three-dimensional cross-correlation with `weight`; arguments as for `conv2d`.
+
+        Example:
+            >>> Tensor.ones(1, 4, 5, 6).conv3d(Tensor.ones(2, 1, 3, 3, 3), stride=2).shape
+            (2, 1, 2, 2)
+        """
+        return self._conv(3, weight, bias, stride, padding, dilation, groups, dtype)
+
+    def _conv(
+        self,
+        dims: int,
+        weight: Any,
+        bias: Any,
+        stride: Each,
+        padding: Each | str,
+        dilation: Each,
+        groups: int,
+        dtype: DTypeLike | None,
+    ) -> Self:
+        what = f"conv{dims}d"
+        x, w = self._factors(weight, what)
+        if len(x.shape) not in (dims + 1, dims + 2) or len(w.shape) != dims + 2:
             raise ShapeError(
-                f"conv2d needs an image (batch, channels, height, width) and a weight of 4 axes, "
-                f"got {x.shape} and {w.shape}"
+                f"{what} needs an image (batch, channels, {_AXES[dims]}) and a weight of "
+                f"{dims + 2} axes, got {x.shape} and {w.shape}"
             )
-        image = x if len(x.shape) == 4 else tensor.reshape(x, (1, *x.shape))
-        _check_channels(image, w, groups)
-        stride, dilation = (
-            check_pair(stride, "stride", least=1),
-            check_pair(dilation, "dilation", least=1),
-        )
-        image = pad_node(image, [(0, 0), (0, 0), *_paddings(padding)], 0)
+        batched = len(x.shape) == dims + 2
+        image = x if batched else tensor.reshape(x, (1, *x.shape))
+        _check_channels(image, w, groups, what)
+        steps = check_each(stride, dims, "stride", least=1)
+        gaps = check_each(dilation, dims, "dilation", least=1)
+        widths = _paddings(padding, w.shape[2:], steps, gaps)
+        image = pad_node(image, [(0, 0), (0, 0), *widths], 0)
         result = None if dtype is None else as_dtype(dtype)
-        views = image_windows(image, w.shape[2:], stride, dilation, "conv2d")
+        views = image_windows(image, w.shape[2:], steps, gaps, what)
         out = _correlate(views, w, groups, result)
         if bias is not None:
-            out = _add_bias(out, self._factors(bias, "conv2d")[1].cast(out.dtype))
-        return self._new(out if len(x.shape) == 4 else tensor.reshape(out, out.shape[1:]))
+            out = _add_bias(out, self._factors(bias, what)[1].cast(out.dtype))
+        return self._new(out if batched else tensor.reshape(out, out.shape[1:]))
+
+    # --- transposed -------------------------------------------------------------------------------
+
+    def conv_transpose1d(
+        self,
+        weight: Any,
+        bias: Any = None,
+        stride: Each = 1,
+        padding: Each = 0,
+        output_padding: Each = 0,
+        groups: int = 1,
+        dilation: Each = 1,
+    ) -> Self:
+        """Return the adjoint of `conv1d`, applied to self; arguments as for `conv_transpose2d`.
+
+        Example:
+            >>> Tensor([[1.0, 2.0]]).conv_transpose1d(Tensor([[[1.0, 1.0]]]), stride=2).tolist()
+            [[1.0, 1.0, 2.0, 2.0]]
+        """
+        return self._transposed(1, weight, bias, stride, padding, output_padding, groups, dilation)
 
     def conv_transpose2d(
         self,
         weight: Any,
         bias: Any = None,
+        stride: Each = 1,
+        padding: Each = 0,
+        output_padding: Each = 0,
         groups: int = 1,
-        stride: Pair = 1,
-        dilation: Pair = 1,
-        padding: Pair = 0,
-        output_padding: Pair = 0,
+        dilation: Each = 1,
     ) -> Self:
         """Return the adjoint of `conv2d` with the same arguments, applied to self.
 
         Args:
             weight: (channels in, channels out / groups, kernel height, kernel width).
             bias: (channels out,) or None.
-            groups: channels are divided into this many groups, which do not mix.
             stride: elements of self stand this far apart in the result.
-            dilation: distance of neighbouring elements of a window.
             padding: cut from each border of the result.
             output_padding: added to the lower and right border.
+            groups: channels are divided into this many groups, which do not mix.
+            dilation: distance of neighbouring elements of a window.
 
         Returns:
             (batch, channels out, height out, width out); height out is (height - 1) * stride -
-            2 * padding + dilation * (kernel height - 1) + output_padding + 1.
+            2 * padding + dilation * (kernel height - 1) + output_padding + 1. The batch axis may be
+            missing on both sides.
+
+        Example:
+            >>> x = Tensor.ones(1, 1, 4, 4)
+            >>> x.conv_transpose2d(Tensor.ones(1, 2, 3, 3), stride=2, padding=1).shape
+            (1, 2, 7, 7)
         """
-        x, w = self._factors(weight, "conv_transpose2d")
-        _check_transposed(x, w, groups)
-        gaps = check_pair(dilation, "dilation", least=1)
-        spread = _spread(x, w.shape[2:], stride, gaps, padding, output_padding)
-        views = image_windows(spread, w.shape[2:], (1, 1), gaps, "conv_transpose2d")
-        out = _correlate(views, _transposed(w, groups), groups, None)
+        return self._transposed(2, weight, bias, stride, padding, output_padding, groups, dilation)
+
+    def conv_transpose3d(
+        self,
+        weight: Any,
+        bias: Any = None,
+        stride: Each = 1,
+        padding: Each = 0,
+        output_padding: Each = 0,
+        groups: int = 1,
+        dilation: Each = 1,
+    ) -> Self:
+        """Return the adjoint of `conv3d`, applied to self; arguments as for `conv_transpose2d`.
+
+        Example:
+            >>> Tensor.ones(1, 2, 2, 2).conv_transpose3d(Tensor.ones(1, 3, 2, 2, 2)).shape
+            (3, 3, 3, 3)
+        """
+        return self._transposed(3, weight, bias, stride, padding, output_padding, groups, dilation)
+
+    def _transposed(
+        self,
+        dims: int,
+        weight: Any,
+        bias: Any,
+        stride: Each,
+        padding: Each,
+        output_padding: Each,
+        groups: int,
+        dilation: Each,
+    ) -> Self:
+        what = f"conv_transpose{dims}d"
+        x, w = self._factors(weight, what)
+        batched = len(x.shape) == dims + 2
+        image = x if batched else tensor.reshape(x, (1, *x.shape))
+        _check_transposed(image, w, groups, dims)
+        gaps = check_each(dilation, dims, "dilation", least=1)
+        spread = _spread(image, w.shape[2:], stride, gaps, padding, output_padding)
+        views = image_windows(spread, w.shape[2:], (1,) * dims, gaps, what)
+        out = _correlate(views, _mirrored(w, groups), groups, None)
         if bias is not None:
-            out = _add_bias(out, self._factors(bias, "conv_transpose2d")[1].cast(out.dtype))
-        return self._new(out)
+            out = _add_bias(out, self._factors(bias, what)[1].cast(out.dtype))
+        return self._new(out if batched else tensor.reshape(out, out.shape[1:]))
 
-    def max_pool2d(
-        self,
-        kernel_size: Pair = 2,
-        stride: Pair | None = None,
-        dilation: Pair = 1,
-        padding: Pair = 0,
-        *,
-        ceil_mode: Flag = False,
-    ) -> Self:
-        """Return the largest element of each window of the last two axes; NaN if it has one.
 
-        Args:
-            kernel_size: size of the window, one number or (height, width).
-            stride: distance of windows; by default their size.
-            dilation: distance of neighbouring elements of a window.
-            padding: border on which no maximum is taken, at most half the window.
-            ceil_mode: keep windows that reach beyond the lower or right border.
-
-        Returns:
-            (..., height out, width out). Equal largest elements share the gradient.
-        """
-        x = self.node
-        identity = ops.MAXIMUM.identity
-        assert identity is not None
-        views, _ = self._pool(
-            x,
-            kernel_size,
-            stride,
-            dilation,
-            padding,
-            identity(x.dtype),
-            "max_pool2d",
-            ceil_mode=ceil_mode,
-        )
-        rank = len(x.shape)
-        return self._new(tensor.reduce(views, ops.MAXIMUM, (rank - 1, rank + 1)))
-
-    def avg_pool2d(
-        self,
-        kernel_size: Pair = 2,
-        stride: Pair | None = None,
-        dilation: Pair = 1,
-        padding: Pair = 0,
-        *,
-        ceil_mode: Flag = False,
-        count_include_pad: Flag = True,
-    ) -> Self:
-        """Return the mean of each window of the last two axes.
-
-        Args:
-            kernel_size: size of the window, one number or (height, width).
-            stride: distance of windows; by default their size.
-            dilation: distance of neighbouring elements of a window.
-            padding: zeros around the image, at most half the window.
-            ceil_mode: keep windows that reach beyond the lower or right border; what lies beyond
-                the padding does not count.
-            count_include_pad: whether padding counts as zeros of the mean.
-
-        Returns:
-            (..., height out, width out).
-        """
-        x = self._floats_only("avg_pool2d")
-        views, size = self._pool(
-            x, kernel_size, stride, dilation, padding, 0, "avg_pool2d", ceil_mode=ceil_mode
-        )
-        rank = len(x.shape)
-        axes = (rank - 1, rank + 1)
-        total = sum_node(views, axes)
-        padded = check_pair(padding, "padding", least=0)
-        if not ceil_mode and (count_include_pad or padded == (0, 0)):
-            return self._new(total / (size[0] * size[1]))
-        border = [(p, p) if count_include_pad else (0, 0) for p in padded]
-        ones = tensor.full(1, x.dtype, x.shape[-2:])
-        counted = tensor.full(1, x.dtype, pad_node(ones, border, 0).shape)
-        inner = [(0, 0) if count_include_pad else (p, p) for p in padded]
-        counts, _ = self._pool(
-            pad_node(counted, inner, 0), kernel_size, stride, dilation, 0, 0, "avg_pool2d",
-            ceil_mode=ceil_mode, limit=views.shape[-4::2],
-        )  # fmt: skip
-        number = tensor.reduce(counts, ops.ADD, (1, 3))
-        return self._new(total / tensor.broadcast_to(number, total.shape))
-
-    def _pool(
-        self,
-        x: Node,
-        kernel_size: Pair,
-        stride: Pair | None,
-        dilation: Pair,
-        padding: Pair,
-        fill: bool | int | float,
-        what: str,
-        *,
-        ceil_mode: Flag,
-        limit: Sequence[int] | None = None,
-    ) -> tuple[Node, tuple[int, int]]:
-        """Return windows of the last two axes, (..., h, kernel h, w, kernel w), and their size."""
-        if len(x.shape) < 2:
-            raise ShapeError(f"{what} needs at least two axes, got {x.shape}")
-        size = check_pair(kernel_size, "kernel_size", least=1)
-        steps = size if stride is None else check_pair(stride, "stride", least=1)
-        gaps = check_pair(dilation, "dilation", least=1)
-        pads = check_pair(padding, "padding", least=0)
-        if any(2 * p > k for p, k in zip(pads, size, strict=True)):
-            raise ShapeError(f"{what}: padding {pads} must be at most half the window {size}")
-        high = [0, 0]
-        for i in range(2):
-            n, reach = x.shape[-2 + i] + 2 * pads[i], gaps[i] * (size[i] - 1) + 1
-            if limit is not None:
-                high[i] = max(0, (limit[i] - 1) * steps[i] + reach - n)
-            elif ceil_mode and n >= reach:
-                number = -(-(n - reach) // steps[i]) + 1
-                if (number - 1) * steps[i] >= n - pads[i]:  # would start behind the image
-                    number -= 1
-                high[i] = max(0, (number - 1) * steps[i] + reach - n)
-        widths = [(0, 0)] * (len(x.shape) - 2) + [
-            (p, p + h) for p, h in zip(pads, high, strict=True)
-        ]
-        return image_windows(pad_node(x, widths, fill), size, steps, gaps, what), size
+_AXES = {1: "length", 2: "height, width", 3: "depth, height, width"}
 
 
 def image_windows(
     x: Node, size: Sequence[int], stride: Sequence[int], dilation: Sequence[int], what: str
 ) -> Node:
-    """Return the windows of the last two axes: (..., h, kernel h, w, kernel w)."""
-    rank = len(x.shape)
-    for n, k, d in zip(x.shape[-2:], size, dilation, strict=True):
+    """Return the windows of the last axes: for two of them (..., h, kernel h, w, kernel w)."""
+    rank, dims = len(x.shape), len(size)
+    for n, k, d in zip(x.shape[rank - dims :], size, dilation, strict=True):
         if k < 1 or d * (k - 1) + 1 > n:
             raise ShapeError(
                 f"{what}: a window of {tuple(size)}, dilation {tuple(dilation)}, does not fit the "
-                f"padded image of {x.shape[-2:]}"
+                f"padded image of {x.shape[rank - dims :]}"
             )
-    x = windows(x, rank - 1, size[1], stride[1], dilation[1])
-    return windows(x, rank - 2, size[0], stride[0], dilation[0])
+    for i in reversed(range(dims)):
+        x = windows(x, rank - dims + i, size[i], stride[i], dilation[i])
+    return x
 
 
-def _check_channels(x: Node, w: Node, groups: int) -> None:
+def _check_channels(x: Node, w: Node, groups: int, what: str) -> None:
     if as_int(groups, "groups") < 1 or w.shape[0] % groups:
-        raise ShapeError(f"conv2d: {groups} groups do not divide {w.shape[0]} channels out")
+        raise ShapeError(f"{what}: {groups} groups do not divide {w.shape[0]} channels out")
     if x.shape[1] != w.shape[1] * groups:
         raise ShapeError(
-            f"conv2d: the image has {x.shape[1]} channels, the weight {w.shape} with {groups} "
+            f"{what}: the image has {x.shape[1]} channels, the weight {w.shape} with {groups} "
             f"groups needs {w.shape[1] * groups}"
         )
 
 
-def _check_transposed(x: Node, w: Node, groups: int) -> None:
-    if len(x.shape) != 4 or len(w.shape) != 4 or x.shape[1] != w.shape[0]:
+def _check_transposed(x: Node, w: Node, groups: int, dims: int) -> None:
+    what, axes = f"conv_transpose{dims}d", _AXES[dims]
+    if len(x.shape) != dims + 2 or len(w.shape) != dims + 2 or x.shape[1] != w.shape[0]:
         raise ShapeError(
-            f"conv_transpose2d needs (batch, c, height, width) and a weight (c, out / groups, "
-            f"height, width), got {x.shape} and {w.shape}"
+            f"{what} needs (batch, c, {axes}) and a weight (c, out / groups, {axes}), got "
+            f"{x.shape} and {w.shape}"
         )
     if as_int(groups, "groups") < 1 or w.shape[0] % groups:
-        raise ShapeError(f"conv_transpose2d: {groups} groups do not divide {w.shape[0]} channels")
+        raise ShapeError(f"{what}: {groups} groups do not divide {w.shape[0]} channels")
 
 
 def _spread(
     x: Node,
     kernel: Sequence[int],
-    stride: Pair,
+    stride: Each,
     dilation: Sequence[int],
-    padding: Pair,
-    output_padding: Pair,
+    padding: Each,
+    output_padding: Each,
 ) -> Node:
     """Return the image whose plain convolution is the transposed one: with zeros in between.
 
@@ -279,12 +279,13 @@ def _spread(
     it; `padding` cuts some of them off, `output_padding` adds some at the lower and right border.
     """
     between, around = [(0, 0, 0), (0, 0, 0)], [(0, 0), (0, 0)]
+    dims = len(kernel)
     for s, d, k, p, extra in zip(
-        check_pair(stride, "stride", least=1),
+        check_each(stride, dims, "stride", least=1),
         dilation,
         kernel,
-        check_pair(padding, "padding", least=0),
-        check_pair(output_padding, "output_padding", least=0),
+        check_each(padding, dims, "padding", least=0),
+        check_each(output_padding, dims, "output_padding", least=0),
         strict=True,
     ):
         reach = d * (k - 1)
@@ -293,45 +294,61 @@ def _spread(
     return pad_node(tensor.pad(x, between), around, 0)
 
 
-def _transposed(w: Node, groups: int) -> Node:
-    """Return the weight (c, o / groups, h, w) mirrored, as (o, c / groups, h, w) in groups."""
-    c, o, height, width = w.shape
-    mirrored = tensor.reshape(tensor.flip(w, (2, 3)), (groups, c // groups, o, height, width))
-    swapped = tensor.permute(mirrored, (0, 2, 1, 3, 4))
-    return tensor.reshape(swapped, (groups * o, c // groups, height, width))
+def _mirrored(w: Node, groups: int) -> Node:
+    """Return the weight (c, o / groups, ...) mirrored, as (o, c / groups, ...) in groups."""
+    c, o, *kernel = w.shape
+    axes = range(2, len(w.shape))
+    mirrored = tensor.reshape(tensor.flip(w, tuple(axes)), (groups, c // groups, o, *kernel))
+    swapped = tensor.permute(mirrored, (0, 2, 1, *[axis + 1 for axis in axes]))
+    return tensor.reshape(swapped, (groups * o, c // groups, *kernel))
 
 
-def _paddings(padding: Pair) -> list[tuple[int, int]]:
-    """Return (low, high) of height and of width."""
-    if not isinstance(padding, int) and len(padding) == 4:
-        left, right, top, bottom = (as_int(p, "padding") for p in padding)
-        if min(left, right, top, bottom) < 0:
+def _paddings(
+    padding: Each | str, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+) -> list[tuple[int, int]]:
+    """Return (low, high) of each axis."""
+    dims = len(kernel)
+    if isinstance(padding, str):
+        if check_choice(padding, ("same", "valid"), "padding") == "valid":
+            return [(0, 0)] * dims
+        if any(s != 1 for s in stride):
+            raise ShapeError(f"padding 'same' needs a stride of 1, got {tuple(stride)}")
+        reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        return [(n // 2, n - n // 2) for n in reach]
+    if isinstance(padding, (tuple, list)) and len(padding) == 2 * dims > 1:
+        items = as_ints(padding, "padding")
+        if min(items) < 0:
             raise ShapeError(f"padding must be at least 0, got {padding}")
-        return [(top, bottom), (left, right)]
-    high, wide = check_pair(padding, "padding", least=0)
-    return [(high, high), (wide, wide)]
+        return list(zip(items[-2::-2], items[::-2], strict=True))
+    return [(p, p) for p in check_each(padding, dims, "padding", least=0)]
 
 
 def _correlate(views: Node, w: Node, groups: int, dtype: Any) -> Node:
     """Return the sum over windows and channels of the products of `views` and the weight."""
-    b, c, oh, kh, ow, kw = views.shape
-    o = w.shape[0]
+    b, c, *rest = views.shape
+    o, dims = w.shape[0], len(rest) // 2
+    out, kernel = rest[::2], rest[1::2]
     per = c // groups
+    ones = [1] * dims
     if groups == 1:
-        moved = tensor.permute(views, (0, 2, 4, 1, 3, 5))
-        image = tensor.reshape(moved, (b, 1, oh, ow, c, kh, kw))
-        weight = tensor.reshape(w, (1, o, 1, 1, c, kh, kw))
-        return contract(image, weight, (b, o, oh, ow, c, kh, kw), (4, 5, 6), dtype)
-    split = tensor.reshape(views, (b, groups, per, oh, kh, ow, kw))
-    image = tensor.reshape(
-        tensor.permute(split, (0, 1, 3, 5, 2, 4, 6)), (b, groups, 1, oh, ow, per, kh, kw)
-    )
-    weight = tensor.reshape(w, (1, groups, o // groups, 1, 1, per, kh, kw))
-    full = (b, groups, o // groups, oh, ow, per, kh, kw)
-    return tensor.reshape(contract(image, weight, full, (5, 6, 7), dtype), (b, o, oh, ow))
+        places = range(2, 2 + 2 * dims)
+        moved = tensor.permute(views, (0, *places[::2], 1, *places[1::2]))
+        image = tensor.reshape(moved, (b, 1, *out, c, *kernel))
+        weight = tensor.reshape(w, (1, o, *ones, c, *kernel))
+        axes = tuple(range(2 + dims, 3 + 2 * dims))
+        return contract(image, weight, (b, o, *out, c, *kernel), axes, dtype)
+    split = tensor.reshape(views, (b, groups, per, *rest))
+    places = range(3, 3 + 2 * dims)
+    moved = tensor.permute(split, (0, 1, *places[::2], 2, *places[1::2]))
+    image = tensor.reshape(moved, (b, groups, 1, *out, per, *kernel))
+    weight = tensor.reshape(w, (1, groups, o // groups, *ones, per, *kernel))
+    full = (b, groups, o // groups, *out, per, *kernel)
+    axes = tuple(range(3 + dims, 4 + 2 * dims))
+    return tensor.reshape(contract(image, weight, full, axes, dtype), (b, o, *out))
 
 
 def _add_bias(x: Node, bias: Node) -> Node:
     if bias.shape != (x.shape[1],):
         raise ShapeError(f"bias must be ({x.shape[1]},), one per channel, got {bias.shape}")
-    return x + tensor.broadcast_to(tensor.reshape(bias, (*bias.shape, 1, 1)), x.shape)
+    row = (*bias.shape, *[1] * (len(x.shape) - 2))
+    return x + tensor.broadcast_to(tensor.reshape(bias, row), x.shape)

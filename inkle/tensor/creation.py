@@ -17,13 +17,13 @@ from inkle.ir.size import Size, count, least, most
 from inkle.tensor import leaves
 from inkle.tensor.arguments import as_int, as_number, check_shape
 from inkle.tensor.base import Core
-from inkle.tensor.convolution import Convolution
 from inkle.tensor.dtypes import DTypeLike, as_dtype
+from inkle.tensor.pooling import Pooling
 
 DEVICES = ("CPU",)
 
 
-class Creation(Convolution):
+class Creation(Pooling):
     """Mixin of constructors. Shapes are numbers or one tuple; floats are float32 by default."""
 
     __slots__ = ()

@@ -146,9 +146,7 @@ def test_transposed_convolution_and_its_gradients(torch, case):
 
     check(
         torch,
-        lambda x, w, b: x.conv_transpose2d(
-            w, b, groups, stride, dilation, padding, output_padding=extra
-        ),
+        lambda x, w, b: x.conv_transpose2d(w, b, stride, padding, extra, groups, dilation),
         lambda x, w, b: torch.conv_transpose2d(x, w, b, stride, padding, extra, groups, dilation),
         arrays,
     )
@@ -168,7 +166,7 @@ def test_max_pool_and_its_gradient(torch, case):
 
     check(
         torch,
-        lambda x: x.max_pool2d(kernel, stride, dilation, padding, ceil_mode=ceil),
+        lambda x: x.max_pool2d(kernel, stride, padding, dilation, ceil_mode=ceil),
         lambda x: torch.max_pool2d(x, kernel, stride or kernel, padding, dilation, ceil_mode=ceil),
         [numbers((2, 3, 7, 8))],
     )
@@ -181,9 +179,7 @@ def test_average_pool_and_its_gradient(torch, case, include):
 
     check(
         torch,
-        lambda x: x.avg_pool2d(
-            kernel, stride, 1, padding, ceil_mode=ceil, count_include_pad=include
-        ),
+        lambda x: x.avg_pool2d(kernel, stride, padding, ceil_mode=ceil, count_include_pad=include),
         lambda x: torch.nn.functional.avg_pool2d(
             x, kernel, stride, padding, ceil_mode=ceil, count_include_pad=include
         ),

@@ -51,7 +51,7 @@ MESSAGES = [
     (lambda x: Tensor.zeros(1, 2, 3, 3).conv2d(Tensor.zeros(1, 2, 1, 1), stride=0), ShapeError,
      r"stride must be at least 1, got 0"),
     (lambda x: Tensor.zeros(1, 2, 3, 3).conv2d(Tensor.zeros(1, 2, 1, 1), padding=(1, 2, 3)),
-     ShapeError, r"padding must be one number or two"),
+     ShapeError, r"padding must be one number or 2, got"),
     (lambda x: Tensor.zeros(1, 2, 3, 3).conv2d(Tensor.zeros(1, 2, 1, 1), Tensor.zeros(2)),
      ShapeError, r"bias must be \(1,\)"),
     (lambda x: x.max_pool2d(2, padding=2), ShapeError, r"padding \(2, 2\) must be at most half"),
