@@ -14,21 +14,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inkle.engine import storage
 from inkle.engine.storage import Storage
-from inkle.engine.trace import current_trace
-from inkle.errors import DTypeError, StateError, TraceError
+from inkle.errors import StateError
 from inkle.ir.dtype import DType
 from inkle.ir.node import Node
-from inkle.nn.formats import safetensors
-from inkle.nn.formats.files import PathLike
-from inkle.nn.formats.safetensors import RawTensor
-from inkle.nn.formats.safetensors_header import ELEMENT_TYPES
-from inkle.runtime.cpu.buffer import Buffer
-from inkle.tensor import Tensor, dtypes
+from inkle.nn.tensor_files import (
+    bytes_of,
+    check_tensors,
+    realized_leaves,
+    safe_load,
+    safe_save,
+    torch_load,
+)
+from inkle.tensor import Tensor
 from inkle.tensor.jit import Jit
+
+# Of other files; `tests/docs` lists them as names of this one.
+__all__ = ["safe_load", "safe_save", "torch_load"]
 
 # Have attributes, but hold no model.
 _OPAQUE = (
@@ -201,7 +205,7 @@ def load_state_dict(
             of other shapes.
     """
     own = get_state_dict(obj)
-    _check_tensors(state, "state ")
+    check_tensors(state, "state ")
     shared = [name for name in own if name in state]
     difference = StateDifference(
         tuple(name for name in own if name not in state),
@@ -223,28 +227,13 @@ def _assign_copies(pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
         value if value.dtype is target.dtype else value.detach().cast(target.dtype)
         for target, value in pairs
     ]
-    leaves = _realized_leaves(values, "load_state_dict")
+    leaves = realized_leaves(values, "load_state_dict")
     for (target, _), leaf in zip(pairs, leaves, strict=True):
         memory = storage.allocate(leaf.dtype, math.prod(leaf.shape))
-        memory.copyin(_bytes(leaf))
+        memory.copyin(bytes_of(leaf))
         leaf = storage.new_leaf(leaf.dtype, leaf.shape, memory)
         target.assign(Tensor._of(leaf, target.device))
-    _realized_leaves([target for target, _ in pairs], "load_state_dict")
-
-
-def _realized_leaves(tensors: Sequence[Tensor], what: str) -> list[Node]:
-    """Compute tensors, all at once; return the leaves that hold their values."""
-    if current_trace() is not None:
-        raise TraceError(f"{what} inside a captured function; call it outside of it")
-    if tensors:
-        tensors[0].realize(*tensors[1:])
-    return [tensor._storage.outside for tensor in tensors]
-
-
-def _bytes(leaf: Node) -> NDArray[np.uint8]:
-    buffer = storage.buffer_of(leaf)
-    assert isinstance(buffer, Buffer)
-    return buffer.numpy()
+    realized_leaves([target for target, _ in pairs], "load_state_dict")
 
 
 def _misfit(name: str, own: Tensor, new: Tensor) -> str:
@@ -257,70 +246,3 @@ def _misfit(name: str, own: Tensor, new: Tensor) -> str:
 def _shorten(names: tuple[str, ...], comma: str) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return comma.join(names[:_SHOWN]) + more
-
-
-# --- files --------------------------------------------------------------------------------------
-
-_TO_DTYPE = {
-    name: dtypes.as_dtype(row.numpy)
-    for name, row in ELEMENT_TYPES.items()
-    if row.numpy is not None and row.numpy.kind != "c"
-} | {"BF16": dtypes.bfloat16}
-_TO_NAME = {dtype: name for name, dtype in _TO_DTYPE.items()}
-
-
-def _check_tensors(state: Mapping[str, Tensor], what: str) -> None:
-    if not isinstance(state, Mapping):
-        raise DTypeError(f"a state is a dict of tensors by name, got {type(state).__name__}")
-    for name, value in state.items():
-        if not isinstance(value, Tensor):
-            raise DTypeError(f"{what}{name!r} must be a Tensor, got {type(value).__name__}")
-
-
-def safe_load(path: PathLike) -> dict[str, Tensor]:
-    """Return the tensors of a safetensors file: views of the mapped file, nothing is read yet.
-
-    The file must not be shortened while they live; `load_state_dict` copies, after it they need not
-    live. (`safe_save` never shortens a file, it puts a new one in its place.)
-
-    Raises:
-        DataError: if the file cannot be opened or mapped.
-        FormatError: if it is no valid safetensors file.
-        DTypeError: if a tensor has an element type that inkle does not have.
-    """
-    return {name: _view(name, raw) for name, raw in safetensors.load(path).items()}
-
-
-def _view(name: str, raw: RawTensor) -> Tensor:
-    dtype = _TO_DTYPE.get(raw.dtype)
-    if dtype is None:
-        raise DTypeError(f"tensor {name!r} has elements of {raw.dtype}, which inkle does not have")
-    data = raw.data
-    if dtype is dtypes.bool_:
-        raw.numpy()  # checks that each is 0 or 1
-    if data.ctypes.data % max(1, dtype.itemsize):
-        data = data.copy()  # other programs may write files whose tensors are not aligned
-    return Tensor._of(storage.new_leaf(dtype, raw.shape, Buffer.wrap(data)), "CPU")
-
-
-def safe_save(
-    state: Mapping[str, Tensor], path: PathLike, metadata: Mapping[str, str] | None = None
-) -> None:
-    """Write tensors to a safetensors file, in full or not at all.
-
-    Args:
-        state: tensors by name, as `get_state_dict` returns them.
-        path: file to make or replace.
-        metadata: free text to keep beside them.
-
-    Raises:
-        DataError: if the file cannot be written.
-        DTypeError: if something is no tensor.
-    """
-    _check_tensors(state, "")
-    leaves = _realized_leaves(list(state.values()), "safe_save")
-    raw = {
-        name: RawTensor(_TO_NAME[leaf.dtype], leaf.shape, _bytes(leaf))
-        for name, leaf in zip(state, leaves, strict=True)
-    }
-    safetensors.save(path, raw, metadata)

@@ -82,7 +82,11 @@ def own_names(module: ModuleType) -> dict[str, Any]:
         for name, value in vars(module).items()
         if not name.startswith("_")
         and (inspect.isfunction(value) or inspect.isclass(value))
-        and (value.__module__ == module.__name__ or module is nn)
+        and (
+            name in getattr(module, "__all__", ())
+            or value.__module__ == module.__name__
+            or module is nn
+        )
     }
 
 

@@ -1,0 +1,159 @@
+"""Tensors in files: safetensors, and what PyTorch writes. Nothing in a file is executed.
+
+Loaded tensors are views of the mapped file, and expressions of such views.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inkle.engine import storage
+from inkle.engine.trace import current_trace
+from inkle.errors import DTypeError, TraceError
+from inkle.ir.node import Node
+from inkle.nn.formats import safetensors, torch_file
+from inkle.nn.formats.files import PathLike
+from inkle.nn.formats.safetensors import RawTensor
+from inkle.nn.formats.safetensors_header import ELEMENT_TYPES
+from inkle.nn.formats.torch_file import RawStorage, StridedTensor
+from inkle.runtime.cpu.buffer import Buffer
+from inkle.tensor import Tensor, dtypes
+
+_TO_DTYPE = {
+    name: dtypes.as_dtype(row.numpy)
+    for name, row in ELEMENT_TYPES.items()
+    if row.numpy is not None and row.numpy.kind != "c"
+} | {"BF16": dtypes.bfloat16}
+_TO_NAME = {dtype: name for name, dtype in _TO_DTYPE.items()}
+
+
+def check_tensors(state: Mapping[str, Tensor], what: str) -> None:
+    """Raise DTypeError unless `state` is a dict of tensors; `what` stands before a name."""
+    if not isinstance(state, Mapping):
+        raise DTypeError(f"a state is a dict of tensors by name, got {type(state).__name__}")
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise DTypeError(f"{what}{name!r} must be a Tensor, got {type(value).__name__}")
+
+
+def safe_load(path: PathLike) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file: views of the mapped file, nothing is read yet.
+
+    The file must not be shortened while they live; `load_state_dict` copies, after it they need not
+    live. (`safe_save` never shortens a file, it puts a new one in its place.)
+
+    Raises:
+        DataError: if the file cannot be opened or mapped.
+        FormatError: if it is no valid safetensors file.
+        DTypeError: if a tensor has an element type that inkle does not have.
+    """
+    return {name: _view(name, raw) for name, raw in safetensors.load(path).items()}
+
+
+def torch_load(path: PathLike) -> Any:
+    """Return what `torch.save` wrote, in the zip format or the legacy one; no code is executed.
+
+    Tensors are views of the mapped file, nothing of them is read yet: the file must not become
+    shorter while they live. Gradients are not asked for; PyTorch's parameters are plain tensors.
+
+    Args:
+        path: a file of tensors in dicts, lists and tuples, with numbers and texts between them, as
+            of `torch.save(model.state_dict(), path)`.
+
+    Returns:
+        The same structure. Ordered dicts are dicts, sizes tuples, devices texts.
+
+    Raises:
+        DataError: if the file cannot be opened or mapped.
+        FormatError: if it is damaged, or names other classes or functions, such as a whole model.
+        DTypeError: if a tensor has an element type that inkle does not have.
+
+    Example:
+        >>> load_state_dict(model, torch_load("model.pth"))
+    """
+    whole: dict[tuple[RawStorage, str], Node] = {}
+
+    def make(tensor: StridedTensor) -> Tensor:
+        key = (tensor.storage, tensor.dtype)
+        if key not in whole:
+            whole[key] = _leaf(f"a tensor of {path}", tensor.dtype, tensor.storage.data)
+        return _strided(tensor, whole[key])
+
+    return torch_file.load(path, make)
+
+
+def _strided(tensor: StridedTensor, whole: Node) -> Tensor:
+    """Return a tensor that lies in the storage `whole`, a leaf of one axis."""
+    if tensor.is_contiguous:
+        width = whole.dtype.itemsize
+        memory = storage.buffer_of(whole)
+        part = memory.view(tensor.offset * width, math.prod(tensor.shape) * width)
+        return Tensor._of(storage.new_leaf(whole.dtype, tensor.shape, part), "CPU")
+    # Not cut out of the file here: a small file can describe many large tensors.
+    index = Tensor(tensor.offset)
+    for axis, (size, stride) in enumerate(zip(tensor.shape, tensor.stride, strict=True)):
+        row = [size if i == axis else 1 for i in range(len(tensor.shape))]
+        index = index + Tensor.arange(size).reshape(row) * stride
+    return Tensor._of(whole, "CPU")[index]
+
+
+def _view(name: str, raw: RawTensor) -> Tensor:
+    leaf = _leaf(f"tensor {name!r}", raw.dtype, raw.data)
+    return Tensor._of(storage.new_leaf(leaf.dtype, raw.shape, storage.buffer_of(leaf)), "CPU")
+
+
+def _leaf(what: str, type_name: str, data: NDArray[np.uint8]) -> Node:
+    """Return a leaf of one axis over bytes: without a copy, if they are aligned."""
+    dtype = _TO_DTYPE.get(type_name)
+    if dtype is None:
+        raise DTypeError(f"{what} has elements of {type_name}, which inkle does not have")
+    if dtype is dtypes.bool_:
+        RawTensor(type_name, data.shape, data).numpy()  # checks that each is 0 or 1
+    width = max(1, dtype.itemsize)
+    if data.ctypes.data % width:
+        data = data.copy()  # other programs may write files whose tensors are not aligned
+    return storage.new_leaf(dtype, (data.size // width,), Buffer.wrap(data))
+
+
+def safe_save(
+    state: Mapping[str, Tensor], path: PathLike, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors to a safetensors file, in full or not at all.
+
+    Args:
+        state: tensors by name, as `get_state_dict` returns them.
+        path: file to make or replace.
+        metadata: free text to keep beside them.
+
+    Raises:
+        DataError: if the file cannot be written.
+        DTypeError: if something is no tensor.
+    """
+    check_tensors(state, "")
+    leaves = realized_leaves(list(state.values()), "safe_save")
+    raw = {
+        name: RawTensor(_TO_NAME[leaf.dtype], leaf.shape, bytes_of(leaf))
+        for name, leaf in zip(state, leaves, strict=True)
+    }
+    safetensors.save(path, raw, metadata)
+
+
+def realized_leaves(tensors: Sequence[Tensor], what: str) -> list[Node]:
+    """Compute tensors, all at once; return the leaves that hold their values."""
+    if current_trace() is not None:
+        raise TraceError(f"{what} inside a captured function; call it outside of it")
+    if tensors:
+        tensors[0].realize(*tensors[1:])
+    return [tensor._storage.outside for tensor in tensors]
+
+
+def bytes_of(leaf: Node) -> NDArray[np.uint8]:
+    """Return the memory of a leaf."""
+    buffer = storage.buffer_of(leaf)
+    assert isinstance(buffer, Buffer)
+    return buffer.numpy()
