@@ -23,6 +23,7 @@ from inkle.ir.node import Node
 from inkle.nn.tensor_files import (
     bytes_of,
     check_tensors,
+    gguf_load,
     realized_leaves,
     safe_load,
     safe_save,
@@ -32,7 +33,7 @@ from inkle.tensor import Tensor
 from inkle.tensor.jit import Jit
 
 # Of other files; `tests/docs` lists them as names of this one.
-__all__ = ["safe_load", "safe_save", "torch_load"]
+__all__ = ["gguf_load", "safe_load", "safe_save", "torch_load"]
 
 # Have attributes, but hold no model.
 _OPAQUE = (

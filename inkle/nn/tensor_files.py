@@ -16,8 +16,10 @@ from inkle.engine import storage
 from inkle.engine.trace import current_trace
 from inkle.errors import DTypeError, TraceError
 from inkle.ir.node import Node
-from inkle.nn.formats import safetensors, torch_file
+from inkle.nn.dequantize import DEQUANTIZE
+from inkle.nn.formats import gguf, safetensors, torch_file
 from inkle.nn.formats.files import PathLike
+from inkle.nn.formats.gguf import BlockTensor
 from inkle.nn.formats.safetensors import RawTensor
 from inkle.nn.formats.safetensors_header import ELEMENT_TYPES
 from inkle.nn.formats.torch_file import RawStorage, StridedTensor
@@ -118,6 +120,43 @@ def _leaf(what: str, type_name: str, data: NDArray[np.uint8]) -> Node:
     if data.ctypes.data % width:
         data = data.copy()  # other programs may write files whose tensors are not aligned
     return storage.new_leaf(dtype, (data.size // width,), Buffer.wrap(data))
+
+
+def gguf_load(path: PathLike) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return metadata and tensors of a GGUF file; nothing of the tensors is read yet.
+
+    Quantised tensors are float32 expressions of views of the mapped file: what is computed from
+    them decodes the blocks on the way. `realize()` decodes a tensor once and for all. The file must
+    not become shorter while they live.
+
+    Args:
+        path: a file of version 2 or 3, with plain numbers or blocks of type Q4_0, Q4_1, Q5_0, Q5_1,
+            Q8_0, Q8_1, Q2_K ... Q6_K and Q8_K.
+
+    Returns:
+        Metadata by key, texts, numbers, lists of texts and NumPy arrays of numbers; and tensors by
+        name, the slowest axis first (the file names it last).
+
+    Raises:
+        DataError: if the file cannot be opened or mapped.
+        FormatError: if it is damaged, or has tensors of other types.
+
+    Example:
+        >>> metadata, weights = gguf_load("model.gguf")
+        >>> metadata["general.architecture"], weights["output_norm.weight"].shape
+        ('llama', (576,))
+    """
+    metadata, tensors = gguf.load(path)
+    return metadata, {name: _decoded(name, each) for name, each in tensors.items()}
+
+
+def _decoded(name: str, tensor: BlockTensor) -> Tensor:
+    decode = DEQUANTIZE.get(tensor.type)
+    if decode is None:
+        return _view(name, RawTensor(tensor.type, tensor.shape, tensor.data))
+    size = next(row.size_bytes for row in gguf.TYPES.values() if row.name == tensor.type)
+    blocks = _view(name, RawTensor("U8", (tensor.data.size // size, size), tensor.data))
+    return decode(blocks).reshape(tensor.shape)
 
 
 def safe_save(
