@@ -1,4 +1,4 @@
-"""Optimisers: they move parameters against their gradients.
+"""What all optimisers share, and several of them as one.
 
 What changes from step to step is in tensors (the learning rate, the number of steps, moving
 averages), so a step is the same computation every time: nothing is compiled again when the learning
@@ -17,7 +17,6 @@ import numpy as np
 from inkle.errors import DTypeError, GradientError, OptionError
 from inkle.ir.dtype import float32, promote
 from inkle.ir.node import Node
-from inkle.ir.tensor import broadcast_to
 from inkle.nn import init, pending
 from inkle.nn.state import get_state_dict, load_state_dict
 from inkle.tensor import Tensor, no_grad
@@ -35,12 +34,23 @@ class Optimizer:
     Args:
         params: float tensors.
         lr: learning rate, at least 0.
+        master_weights: keep a float32 copy of each parameter of 16 bits, and move that: steps too
+            small for 16 bits add up. The copies are made now; load weights before.
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float) -> None:
+    def __init__(
+        self, params: Iterable[Tensor], lr: float, *, master_weights: bool = False
+    ) -> None:
         self.params = _check_params(params)
-        self._lr = init.constant((), _check("lr", lr))
+        self._lr = init.constant((), check_number("lr", lr))
+        self._initial_lr: float | None = None
         self.params[0].realize(*self.params[1:])
+        halves = [param.dtype.bits == 16 and master_weights for param in self.params]
+        self.masters = {
+            i: Tensor(param.detach().cast(float32)).realize()
+            for i, (param, wanted) in enumerate(zip(self.params, halves, strict=True))
+            if wanted
+        }
 
     @property
     def lr(self) -> Tensor:
@@ -51,8 +61,14 @@ class Optimizer:
     def lr(self, value: float | Tensor) -> None:
         if not isinstance(value, Tensor):
             # In memory, not a constant of the graph, which would make another graph of each value.
-            value = Tensor.from_numpy(np.array(_check("lr", value), np.float32))
+            value = Tensor.from_numpy(np.array(check_number("lr", value), np.float32))
         self._lr.assign(value)
+
+    def initial_lr(self) -> float:
+        """Return the learning rate that it had when this was first asked, by a schedule."""
+        if self._initial_lr is None:
+            self._initial_lr = float(self._lr.item())
+        return self._initial_lr
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
@@ -86,6 +102,11 @@ class Optimizer:
         line = user_line()
         with no_grad():
             shared = [each._plain_node() for each in self._begin()]
+            self._move(shared, line)
+        return [*self.params, *self._all_state(), *pending.take()]
+
+    def _move(self, shared: Sequence[Node], line: str) -> None:
+        """Give parameters and state their new values, without computing them."""
         kept = self._kept()
         # On nodes, not tensors: an optimiser of many parameters is mostly Python.
         for number, param in enumerate(self.params):
@@ -93,18 +114,20 @@ class Optimizer:
             if grad is None:
                 continue
             # A subtraction in float32, rounded once: bfloat16 would lose small steps twice.
-            value = param._plain_node().cast(promote(param.dtype, float32))
+            master = self.masters.get(number, param)
+            value = master._plain_node().cast(promote(param.dtype, float32))
             state = [each[number] for each in kept]
             before = [each._plain_node() for each in state]
             step, *after = self._update(value, grad._plain_node().cast(float32), before, shared)
             param._become(step.cast(param.dtype), line)
+            if master is not param:
+                master._become(step, line)
             for each, node in zip(state, after, strict=True):
                 each._become(node, line)
-        return [*self.params, *self._all_state(), *pending.take()]
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the tensors that continue the training, by name, for `nn.state.safe_save`."""
-        return get_state_dict({"lr": self._lr, **self._state()})
+        return get_state_dict(self._named_state())
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take over what `state_dict` of an optimiser of the same kind and parameters returned.
@@ -112,7 +135,11 @@ class Optimizer:
         Raises:
             StateError: if names or shapes differ.
         """
-        load_state_dict({"lr": self._lr, **self._state()}, state)
+        load_state_dict(self._named_state(), state)
+
+    def _named_state(self) -> dict[str, object]:
+        masters = {"master": self.masters} if self.masters else {}
+        return {"lr": self._lr, **self._state(), **masters}
 
     def _state(self) -> dict[str, Tensor | list[Tensor]]:
         """Return tensors, or lists with a tensor for each parameter, by name."""
@@ -120,7 +147,7 @@ class Optimizer:
 
     def _all_state(self) -> list[Tensor]:
         """Return the tensors of `state_dict`."""
-        found = [self._lr]
+        found = [self._lr, *self.masters.values()]
         for each in self._state().values():
             found += each if isinstance(each, list) else [each]
         return found
@@ -151,147 +178,66 @@ class Optimizer:
         return [init.constant(param.shape, 0) for param in self.params]
 
 
-class SGD(Optimizer):
-    """Stochastic gradient descent, with momentum if wanted.
-
-        g = gradient + weight_decay * p
-        v = momentum * v + g
-        p = p - lr * (g + momentum * v  if nesterov else  v)
-
-    Args:
-        params: float tensors.
-        lr: learning rate.
-        momentum: share of the last movement that is kept.
-        weight_decay: factor of the L2 penalty.
-        nesterov: look ahead along the momentum (Sutskever et al. 2013).
-    """
-
-    def __init__(
-        self,
-        params: Iterable[Tensor],
-        lr: float = 1e-3,
-        momentum: float = 0.0,
-        weight_decay: float = 0.0,
-        *,
-        nesterov: bool = False,
-    ) -> None:
-        super().__init__(params, lr)
-        self.momentum = _check("momentum", momentum)
-        self.weight_decay = _check("weight_decay", weight_decay)
-        self.nesterov = nesterov
-        if nesterov and not momentum:
-            raise OptionError("nesterov needs a momentum above 0")
-        self.momentum_buffer = self._buffers() if momentum else []
-
-    def _state(self) -> dict[str, Tensor | list[Tensor]]:
-        return {"momentum_buffer": self.momentum_buffer}
-
-    def _update(
-        self, value: Node, grad: Node, state: Sequence[Node], shared: Sequence[Node]
-    ) -> tuple[Node, ...]:
-        if self.weight_decay:
-            grad = grad + value.cast(float32) * self.weight_decay
-        rate = broadcast_to(shared[0], grad.shape)
-        if not self.momentum:
-            return (value - (rate * grad).cast(value.dtype),)
-        buffer = state[0] * self.momentum + grad
-        step = grad + buffer * self.momentum if self.nesterov else buffer
-        return value - (rate * step).cast(value.dtype), buffer
-
-
-class Adam(Optimizer):
-    """Adam: steps of about `lr`, whatever the scale of a gradient (Kingma & Ba 2015).
-
-        g = gradient + weight_decay * p
-        m = beta1 * m + (1 - beta1) * g
-        v = beta2 * v + (1 - beta2) * g * g
-        p = p - lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
+class OptimizerGroup:
+    """Several optimisers that step together: parameters that move in different ways.
 
     Attributes:
-        steps: t, the number of steps so far; float32, no axes.
+        optimizers: in order; each has a learning rate of its own.
 
     Args:
-        params: float tensors.
-        lr: learning rate.
-        betas: how much of the two moving averages is kept in a step.
-        eps: keeps the quotient finite.
-        weight_decay: factor of the L2 penalty.
+        optimizers: one or more, with no parameter in common.
+
+    Raises:
+        OptionError: if there is none, or two move the same parameter.
+
+    Example:
+        >>> OptimizerGroup(SGD(weights, lr=0.1, weight_decay=1e-4), SGD(biases, lr=0.2))
     """
 
-    def __init__(
-        self,
-        params: Iterable[Tensor],
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-    ) -> None:
-        super().__init__(params, lr)
-        self.betas = _check_pair("betas", betas)
-        self.eps = _check("eps", eps)
-        self.weight_decay = _check("weight_decay", weight_decay)
-        self.steps = init.constant((), 0)
-        self.exp_avg = self._buffers()
-        self.exp_avg_sq = self._buffers()
+    def __init__(self, *optimizers: Optimizer) -> None:
+        for each in optimizers:
+            if not isinstance(each, Optimizer):
+                raise DTypeError(f"a group holds optimisers, got {type(each).__name__}")
+        params = [param for each in optimizers for param in each.params]
+        if not optimizers or len({id(param) for param in params}) < len(params):
+            raise OptionError("a group needs optimisers that have no parameter in common")
+        self.optimizers = list(optimizers)
 
-    def _state(self) -> dict[str, Tensor | list[Tensor]]:
-        return {"step": self.steps, "exp_avg": self.exp_avg, "exp_avg_sq": self.exp_avg_sq}
+    @property
+    def params(self) -> list[Tensor]:
+        """The parameters of all."""
+        return [param for each in self.optimizers for param in each.params]
 
-    def _begin(self) -> tuple[Tensor, ...]:
-        """Count the step; return lr / (1 - beta1^t) and sqrt(1 - beta2^t), stored, and lr."""
-        self.steps.assign(self.steps + 1)
-        first, second = (_one_minus_power(beta, self.steps) for beta in self.betas)
-        return (self._lr / first).contiguous(), second.sqrt().contiguous(), self._lr
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for each in self.optimizers:
+            each.zero_grad()
 
-    def _update(
-        self, value: Node, grad: Node, state: Sequence[Node], shared: Sequence[Node]
-    ) -> tuple[Node, ...]:
-        if self.weight_decay:
-            value, grad = self._decay(value, grad, shared[2])
-        step_size, root_correction = [broadcast_to(each, grad.shape) for each in shared[:2]]
-        beta1, beta2 = self.betas
-        average = state[0] * beta1 + grad * (1 - beta1)
-        square = state[1] * beta2 + grad * grad * (1 - beta2)
-        spread = square.sqrt() / root_correction + self.eps
-        return value - (step_size * (average / spread)).cast(value.dtype), average, square
+    def step(self) -> None:
+        """Move all parameters that have a gradient, now, and compute the loss on the way.
 
-    def _decay(self, value: Node, grad: Node, rate: Node) -> tuple[Node, Node]:
-        """Return value and gradient with the penalty on large weights."""
-        return value, grad + value.cast(float32) * self.weight_decay
+        Raises:
+            GradientError: if none has one.
+        """
+        first, *others = self.schedule_step()
+        first.realize(*others, *take_awaited())
 
+    def schedule_step(self) -> list[Tensor]:
+        """Assign the new values, and compute nothing yet; see `Optimizer.schedule_step`."""
+        moving = [each for each in self.optimizers if any(p.grad is not None for p in each.params)]
+        return [found for each in moving or self.optimizers for found in each.schedule_step()]
 
-class AdamW(Adam):
-    """Adam whose weight decay shrinks the parameter itself (Loshchilov & Hutter 2019).
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the state of all, each name after the number of the optimiser."""
+        return get_state_dict([each._named_state() for each in self.optimizers])
 
-        p = p * (1 - lr * weight_decay), then as Adam without weight decay
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state_dict` of a group of the same kind returned.
 
-    Args: as for `Adam`; `weight_decay` is 0.01 if not given.
-    """
-
-    def __init__(
-        self,
-        params: Iterable[Tensor],
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.01,
-    ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay)
-
-    def _decay(self, value: Node, grad: Node, rate: Node) -> tuple[Node, Node]:
-        left = (1 - rate * self.weight_decay).cast(value.dtype)
-        return value * broadcast_to(left, value.shape), grad
-
-
-def _one_minus_power(beta: float, steps: Tensor) -> Tensor:
-    """Return 1 - beta^steps, to the last bits.
-
-    The float32 next to 0.999 is off by 1.3e-8: a power made of it, subtracted from 1, has a
-    relative error of 1.3e-5 in the first step. The logarithm and expm1 lose nothing.
-    """
-    if beta == 0:
-        return steps * 0 + 1
-    return -(steps * math.log(beta)).expm1()
+        Raises:
+            StateError: if names or shapes differ.
+        """
+        load_state_dict([each._named_state() for each in self.optimizers], state)
 
 
 def _check_params(params: Iterable[Tensor]) -> list[Tensor]:
@@ -307,15 +253,27 @@ def _check_params(params: Iterable[Tensor]) -> list[Tensor]:
     return list({id(each): each for each in given}.values())
 
 
-def _check(name: str, value: object, below: float = math.inf) -> float:
+def as_tensors(*nodes: Node) -> list[Tensor]:
+    """Return nodes as tensors, for updates that are more than a few operations."""
+    return [Tensor._of(node, "CPU") for node in nodes]
+
+
+def norm(x: Tensor) -> Tensor:
+    """Return the root of the sum of all squares."""
+    return (x * x).sum().sqrt()
+
+
+def check_number(name: str, value: object, below: float = math.inf) -> float:
+    """Return a number of an option, which must be at least 0 and below `below`."""
     number = float(value) if isinstance(value, Tensor) else as_number(value, name)
     if not 0 <= number < below:
         raise OptionError(f"{name} must be at least 0 and below {below:g}, got {number}")
     return float(number)
 
 
-def _check_pair(name: str, values: object) -> tuple[float, float]:
+def check_numbers(name: str, values: object) -> tuple[float, float]:
+    """Return the two numbers of an option, which must be at least 0 and below 1."""
     if not isinstance(values, (tuple, list)) or len(values) != 2:
         raise OptionError(f"{name} must be two numbers, got {values!r:.60}")
-    first, second = (_check(name.removesuffix("s"), value, below=1) for value in values)
+    first, second = (check_number(name.removesuffix("s"), value, below=1) for value in values)
     return first, second
