@@ -16,9 +16,10 @@ from itertools import starmap
 from sys import getrefcount
 from typing import Any
 
-from inkle.engine.capture import NO_FORMERS, Captured, Recorder
+from inkle.engine.capture import NO_FORMERS, Captured
 from inkle.engine.memory_use import MemoryUse
 from inkle.engine.program import Program
+from inkle.engine.recorder import Recorder
 from inkle.engine.storage import Storage
 from inkle.errors import TraceError
 from inkle.ir import forms

@@ -26,9 +26,9 @@ from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from inkle import config
-from inkle.engine.capture import Recorder
 from inkle.engine.memory_use import MemoryUse
 from inkle.engine.pipeline import timed
+from inkle.engine.recorder import Recorder
 from inkle.engine.trace import current_trace, tracing
 from inkle.errors import OptionError, TraceError
 from inkle.ir.node import Node
