@@ -64,33 +64,41 @@ def read_attributes(value: Any) -> Sequence[Any]:
 def class_reader(cls: type) -> Reader:
     """Return a reader of bases, attributes, and what is inside properties, static methods, ..."""
     wrapped = [name for name, value in vars(cls).items() if unwrap(value) is not value]
+    return functools.partial(read_class, wrapped) if wrapped else read_plain_class
 
-    def read(cls: type) -> Sequence[Any]:
-        own = vars(cls)
-        inside = [unwrap(own.get(each)) for each in wrapped]
-        return [*cls.__bases__, *own, *own.values(), *inside]
 
-    return read
+def read_class(wrapped: Sequence[str], cls: type) -> Sequence[Any]:
+    """Return bases, names and values of attributes, and what is inside those that are wrapped."""
+    own = vars(cls)
+    return [*cls.__bases__, *own, *own.values(), *[unwrap(own.get(each)) for each in wrapped]]
+
+
+def read_plain_class(cls: type) -> Sequence[Any]:
+    """Return bases, names and values of attributes."""
+    return read_class((), cls)
 
 
 def function_reader(names: Sequence[str] = (), modules: Sequence[str] = ()) -> Reader:
     """Return a reader of functions that name these globals, and import these modules."""
+    return functools.partial(read_function, names, modules)
 
-    def read(function: types.FunctionType) -> Sequence[Any]:
-        outside = function.__globals__
-        found = [function.__code__, *[outside.get(each, MISSING) for each in names]]
-        if modules:
-            found += [sys.modules.get(each, MISSING) for each in modules]
-        if function.__closure__:
-            found += map(cell_content, function.__closure__)
-        if function.__defaults__:
-            found += function.__defaults__
-        for more in (function.__kwdefaults__, function.__dict__):
-            if more:
-                found += (*more, *more.values())
-        return found
 
-    return read
+def read_function(
+    names: Sequence[str], modules: Sequence[str], function: types.FunctionType
+) -> Sequence[Any]:
+    """Return code, globals, modules, closed-over values, defaults and attributes."""
+    outside = function.__globals__
+    found = [function.__code__, *[outside.get(each, MISSING) for each in names]]
+    if modules:
+        found += [sys.modules.get(each, MISSING) for each in modules]
+    if function.__closure__:
+        found += map(cell_content, function.__closure__)
+    if function.__defaults__:
+        found += function.__defaults__
+    for more in (function.__kwdefaults__, function.__dict__):
+        if more:
+            found += (*more, *more.values())
+    return found
 
 
 def module_reader(known: frozenset[str]) -> Reader:

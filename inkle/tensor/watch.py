@@ -15,7 +15,9 @@ compares identities once. For an object `o` with an attribute `parts`, a list, i
     v1 = d0['parts']
     if type(v1) is not t1:
         return False
-    return [*map(id, [t0, *d0, *d0.values(), end, *v1, end])] == ids
+    return [*d0, end] == keys and [*map(id, [*d0.values(), *v1, end])] == ids
+
+Names of attributes are compared as strings, which is quicker.
 
 Things are read before it is known that they are those of the description, but never one of another
 type; `end` tells a short list before a long one from a long one before a short one.
@@ -30,13 +32,22 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import compress
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any
 
-from inkle.tensor.contents import MISSING, Reader, read_attributes, read_elements
+from inkle.tensor.contents import (
+    MISSING,
+    Reader,
+    cell_content,
+    read_attributes,
+    read_elements,
+    read_function,
+    read_plain_class,
+)
 
 END = object()  # of the contents of one thing
 
@@ -66,10 +77,12 @@ class _Check:
     """
 
     def __init__(self) -> None:
-        self.names: dict[str, Any] = {"end": END, "compress": compress}
+        self.names: dict[str, Any] = {"end": END, "compress": compress, "missing": MISSING}
         self.ids: list[int] = []
         self._lines: list[str] = []
         self._contents: list[str] = []
+        self._attributes: list[str] = []
+        self._keys: list[object] = []  # names of attributes
 
     def add(self, number: int, place: str, visit: Visit) -> list[tuple[Any, str]]:
         """Compare a thing that is found at `place`; return what it holds, with the places of that.
@@ -89,20 +102,58 @@ class _Check:
         ids = [*map(id, compress(contents, mask))]
         if not asked.issubset(ids):
             raise LookupError(f"more of {value!r:.60} was described than is found in it")
-        self.ids += (*ids, id(END))
-        self.names[f"t{number}"] = type(value)
+        kind = self.names[f"t{number}"] = type(value)
         self._lines += (f"v{number} = {place}", *_unless(f"type(v{number}) is t{number}"))
-        if visit.read is read_elements and type(value) in (list, tuple) and all(mask):
+        if visit.read in (read_attributes, read_plain_class) and {*map(type, vars(value))} <= {str}:
+            return [(kind, f"t{number}"), *self._add_attributes(number, value, asked)]
+        if isinstance(visit.read, partial) and visit.read.func is read_function and all(mask):
+            places = self._add_function(number, value, *visit.read.args)
+            if len(places) == len(contents):
+                self.ids += ids
+                return [*zip(contents, places, strict=True)]
+        if visit.read is read_elements and kind in (list, tuple) and all(mask):
             self._contents.append(f"*v{number}, end")
             places = [f"v{number}[{i}]" for i in range(len(contents))]
-        elif visit.read is read_attributes and all(mask) and {*map(type, vars(value))} <= {str}:
-            self._lines.append(f"d{number} = v{number}.__dict__")
-            self._contents.append(f"t{number}, *d{number}, *d{number}.values(), end")
-            own = vars(value)
-            places = [f"t{number}", *own, *[f"d{number}[{name!r}]" for name in own]]
         else:
             places = self._add_any(number, visit.read, mask)
+        self.ids += (*ids, id(END))
         return [*compress(zip(contents, places, strict=True), mask)]
+
+    def _add_attributes(self, number: int, value: Any, asked: set[int]) -> list[tuple[Any, str]]:
+        """Compare the attributes of an object or a class, and its bases."""
+        own = vars(value)
+        self._lines.append(f"d{number} = v{number}.__dict__")
+        self._attributes.append(f"*d{number}, end")
+        self._keys += (*own, END)
+        found = [(v, f"d{number}[{name!r}]") for name, v in own.items() if id(v) in asked]
+        every = len(found) == len(own)
+        self._contents += [f"*d{number}.values()"] if every else [place for _, place in found]
+        self.ids += [id(each) for each, _ in found]
+        if isinstance(value, type):
+            bases = [(each, f"v{number}.__bases__[{i}]") for i, each in enumerate(value.__bases__)]
+            self._contents.append(f"*v{number}.__bases__, end")
+            self.ids += (*map(id, value.__bases__), id(END))
+            found += bases
+        return found
+
+    def _add_function(
+        self, number: int, function: FunctionType, names: Sequence[str], modules: Sequence[str]
+    ) -> list[str]:
+        """Compare code, globals and closure of a function without anything else; return places."""
+        cells = function.__closure__ or ()
+        globals_ = [f"g{number}.get({each!r}, missing)" for each in names]
+        closed_over = [f"k{number}[{i}].cell_contents" for i in range(len(cells))]
+        places = [f"v{number}.__code__", *globals_, *closed_over]
+        more = function.__defaults__ or function.__kwdefaults__ or function.__dict__
+        if more or modules or any(cell_content(each) is MISSING for each in cells):
+            return []
+        self._lines += (
+            f"g{number}, k{number} = v{number}.__globals__, v{number}.__closure__ or ()",
+            f"more = v{number}.__defaults__ or v{number}.__kwdefaults__ or v{number}.__dict__",
+            *_unless(f"len(k{number}) == {len(cells)} and not more"),
+        )
+        self._contents += places
+        return places
 
     def _add_any(self, number: int, read: Reader, mask: list[bool]) -> list[str]:
         """Compare by a call of the reader; return the places of the contents."""
@@ -116,10 +167,11 @@ class _Check:
         return [f"c{number}[{i}]" for i in range(len(mask))]
 
     def function(self) -> Callable[[Any], bool]:
-        """Return it; it may raise a LookupError instead of saying no."""
-        self.names["ids"] = self.ids
-        contents = ", ".join(self._contents)
-        lines = [*self._lines, f"return [*map(id, [{contents}])] == ids"]
+        """Return it; it may raise a LookupError or a ValueError instead of saying no."""
+        self.names |= {"ids": self.ids, "keys": self._keys}
+        attributes, contents = ", ".join(self._attributes), ", ".join(self._contents)
+        same = f"[{attributes}] == keys and [*map(id, [{contents}])] == ids"
+        lines = [*self._lines, f"return {same}"]
         exec(_compiled("\n    ".join(("def holds(root):", *lines))), self.names)
         found: Callable[[Any], bool] = self.names.pop("holds")  # no cycle: it refers to the names
         return found
@@ -167,7 +219,7 @@ class Watch:
         """Whether describing `root` now would give what it gave."""
         try:
             return self._alive and self._check(root)
-        except LookupError:
+        except (LookupError, ValueError):  # no such attribute; a name that has no value any more
             return False
 
     def _keep(self, each: Any, *, visited: bool) -> None:

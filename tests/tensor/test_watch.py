@@ -152,6 +152,54 @@ def test_functions_are_watched_with_cells_defaults_and_globals():
         assert held == (describe(outer).description == before)
 
 
+def test_a_function_without_defaults_is_watched():
+    scope = {"__name__": "user"}
+    exec("def inner(x):\n    return x * factor", scope)
+    inner = scope["inner"]
+    count = 0
+
+    def outer(x):
+        return inner(x) + count
+
+    def forget():
+        nonlocal count
+        del count
+
+    for change in (
+        lambda: scope.update(factor=3), lambda: setattr(inner, "__defaults__", (1,)),
+        lambda: setattr(inner, "__code__", (lambda x: x).__code__),
+        lambda: setattr(inner, "note", 5), forget,
+    ):  # fmt: skip
+        environment = describe(outer)
+        assert environment.holds(outer, environment.tensors())
+        change()
+        assert not environment.holds(outer, environment.tensors())
+
+
+def test_attributes_and_bases_of_classes_are_watched():
+    class Base:
+        scale = 2
+
+    class Other(Base):
+        scale = 3
+
+    class User(Base):
+        def run(self, x):
+            return x * self.scale
+
+    user = User()
+    function = lambda x: user.run(x)
+    for change in (
+        lambda: setattr(Base, "scale", 4), lambda: setattr(User, "scale", 5),
+        lambda: setattr(User, "run", lambda self, x: x), lambda: delattr(User, "scale"),
+        lambda: setattr(User, "__bases__", (Other,)), lambda: setattr(user, "__class__", Other),
+    ):  # fmt: skip
+        environment = describe(function)
+        assert environment.holds(function, environment.tensors())
+        change()
+        assert not environment.holds(function, environment.tensors())
+
+
 def test_methods_of_classes_slots_partials_and_modules():
     module = types.ModuleType("users_module")
     module.constant = 1
