@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from inkle.ir import forms
 from inkle.tensor.base import Core
 from inkle.tensor.guards import Describer, describe_tensor, flow
 from inkle.tensor.tensor import Tensor
@@ -96,6 +97,62 @@ def describe_plain(
         else:
             return None
     return found
+
+
+class Recent:
+    """The last call with plain tensors; another one that looks like it has the same signature.
+
+    Attributes:
+        signature: of the call.
+
+    Args:
+        signature: see there.
+        around: what the function depends on besides.
+        names: of arguments by keyword.
+        settings: in force.
+        tensors: all arguments.
+    """
+
+    def __init__(
+        self,
+        signature: tuple[object, ...],
+        around: Environment,
+        names: Iterable[str],
+        settings: tuple[object, ...],
+        tensors: Sequence[Core],
+    ) -> None:
+        self.signature = signature
+        self._around, self._names, self._settings = around, [*names], settings
+        self._kinds = [(each.shape, each.dtype, each.device) for each in tensors]
+
+    def is_like(
+        self,
+        around: Environment,
+        names: Iterable[str],
+        settings: tuple[object, ...],
+        values: Sequence[Any],
+    ) -> bool:
+        """Whether a call has the same signature for certain.
+
+        Compares what `describe_plain` describes of tensors in memory that are no leaves.
+        """
+        if (
+            around is not self._around
+            or settings is not self._settings
+            or len(values) != len(self._kinds)
+            or [*names] != self._names
+        ):
+            return False
+        for each, (shape, dtype, device) in zip(values, self._kinds, strict=True):
+            if type(each) is not Tensor or each._history is not None:
+                return False
+            storage = each._storage
+            node = storage.outside
+            if node.op is not forms.BUFFER or node.dtype is not dtype or node.shape != shape:
+                return False
+            if storage.device != device or id(each) in around.numbers:
+                return False
+        return len({*map(id, values)}) == len(values)
 
 
 def hidden_state() -> object:

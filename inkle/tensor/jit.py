@@ -36,7 +36,7 @@ from inkle.ir.size import answering
 from inkle.runtime.locks import Locked
 from inkle.tensor.base import Core
 from inkle.tensor.entry import Arguments, Call, Entry, Traced, storages_of
-from inkle.tensor.environment import Environment, describe_plain, hidden_state
+from inkle.tensor.environment import Environment, Recent, describe_plain, hidden_state
 from inkle.tensor.guards import Describer, Named, flow
 from inkle.tensor.leaves import CUT, leaves_below
 from inkle.tensor.modes import modes
@@ -88,6 +88,7 @@ class _State(Locked):
         self.declared = declared
         self.names: set[str] = set()
         self.environment: Environment | None = None
+        self.recent: Recent | None = None
         self.entries: list[Entry] = []
         self.last: object = None
         self.reasons: deque[str] = deque(maxlen=100)
@@ -212,17 +213,20 @@ class Jit(Generic[P, R]):
             if around is None or not around.holds(self._function, closed_over):
                 around = state.environment = Environment(self._function, state.names, self._home)
                 closed_over = around.tensors()
+            settings = _around(modes.training, modes.no_grad, state.limit, config.get_all(SETTINGS))
+            recent, values = state.recent, (*args, *kwargs.values())
+            if recent is not None and recent.is_like(around, kwargs, settings, values):
+                tensors = [*values, *closed_over]
+                return Call(recent.signature, tensors, len(values), around.questions, Sizes())
             sizes = Sizes() if state.declared is None else state.declared.of_call(args, kwargs)
             arguments, tensors, questions = self._describe_arguments(args, kwargs, around, sizes)
             others = sizes.take_around(around.bound) if around.bound else ()
             if around.is_complete():  # arguments may bring code that names more
                 break
-        signature = (
-            *arguments,
-            around.description,
-            *_around(modes.training, modes.no_grad, state.limit, config.get_all(SETTINGS)),
-            *others,
-        )
+        signature = (*arguments, around.description, *settings, *others)
+        if state.declared is None and not around.bound and {*map(type, values)} == {Tensor}:
+            recent = Recent(signature, around, kwargs, settings, values)
+            state.recent = recent if recent.is_like(around, kwargs, settings, values) else None
         return Call(signature, [*tensors, *closed_over], len(tensors), questions, sizes)
 
     def _describe_arguments(

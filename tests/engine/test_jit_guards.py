@@ -159,6 +159,37 @@ def test_mutable_objects_of_all_kinds(x):
     change("default", lambda value: value.update(value=2.0))
 
 
+def test_a_call_that_looks_like_the_last_one_but_for_one_thing(x):
+    outside = Tensor([1.0, 2.0, 3.0]).realize()
+
+    @jit
+    def function(a, b, c=None):
+        total = (a * b * outside).sum()
+        total = total * 10 if a.requires_grad else total
+        return total if c is None else total + c.sum()
+
+    def plain(*values):
+        return Tensor(list(values)).realize()
+
+    one = plain(1.0, 2.0, 3.0)
+    leaf = plain(2.0, 3.0, 4.0).requires_grad_()
+    calls = [
+        lambda: function(one, plain(1.0, 1.0, 1.0)), lambda: function(one, one),
+        lambda: function(one, outside), lambda: function(one, plain(1, 1, 1)),
+        lambda: function(one, plain(1.0)), lambda: function(one, b=plain(1.0)),
+        lambda: function(one, plain(1.0), plain(1.0)), lambda: function(leaf, plain(1.0)),
+        lambda: function(one, plain(1.0), c=plain(1.0)), lambda: function(one, 1.0),
+    ]  # fmt: skip
+
+    results = []
+    for number, call in enumerate(calls, 1):
+        results.append([call().item() for _ in range(2)])
+        assert function.stats().traces == number
+    assert results == [[call().item()] * 2 for call in calls]
+    assert results == [[n] * 2 for n in (14, 36, 36, 14, 14, 14, 15, 200, 15, 14)]
+    assert function.stats().traces == len(calls)
+
+
 def test_containers_of_the_users_own_kind(x):
     class Config(dict):
         factor = 1.0
