@@ -52,6 +52,7 @@ class Captured(Locked):
         outputs: nodes of the trace.
         closed_over: places of the inputs that the function refers to: mostly the same ones.
         limits: narrower bounds of variables.
+        n_results: how many outputs, of the first, are never among the `reusable` of `run`.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Captured(Locked):
         outputs: Sequence[Node],
         closed_over: range = range(0),
         limits: Limits = NO_LIMITS,
+        n_results: int | None = None,
     ) -> None:
         super().__init__()
         assigned = recorder.assigned()
@@ -83,6 +85,8 @@ class Captured(Locked):
         graph = timed("hoist", lambda: self._hoist(recorder, closed_over))
         donated = self._donated()
         self._executable = executable_for(graph, donated) if graph else None
+        if self._executable is not None:
+            self._executable.keep(range(len(outputs) if n_results is None else n_results))
         taken = self._executable.in_place if self._executable else ()
         pairs = [(slot, output) for output, slot in donated if slot in taken]
         self._in_place = [output for _, output in pairs]
@@ -92,6 +96,9 @@ class Captured(Locked):
         self._over = [s for s in (self._sources[i] for i in slots) if not isinstance(s, Node)]
         self._plain = [self._sources[i] for i in others]
         self._order = [[*others, *slots].index(i) for i in range(len(self._sources))]
+        self._reused: tuple[int, ...] | None = (
+            None  # outputs that were written over in the last run
+        )
 
     def _donated(self) -> tuple[tuple[int, int], ...]:
         """Return pairs of an output and the input whose next version it is.
@@ -182,6 +189,7 @@ class Captured(Locked):
         for i in self._symbolic:
             shape = tuple([value_of(n, sizes) for n in self._shapes[i]])
             self._like[i] = self._like[i][0], shape
+            self._reused = None
         for key, count in self._keys:
             key[0] = counter(count)
         if self._kept:
@@ -214,14 +222,15 @@ class Captured(Locked):
         if not self._fit(numbers, formers):
             numbers = tuple([i for i in numbers if self._fit((i,), [reusable[i]])])
             formers = [reusable[i] for i in numbers]
-        fresh = self._fresh
+            self._prepare_for(numbers)
+        fresh = self._others
         taken = storage.take([*targets, *formers], self)
         if taken is None:  # somebody may look at one of the old values
             taken, copied = self._take_some(targets, formers)
             numbers = tuple([i for i in numbers if reusable[i].outside in taken])
             over = [copied.get(each) or taken[each.outside] for each in targets]
             again = [self._in_place[i] for i, each in enumerate(targets) if each in copied]
-            fresh = [*fresh, *again]
+            fresh = [*[i for i in self._fresh if i not in numbers], *again]
             known = [taken[reusable[i].outside] for i in numbers]
         else:
             memory = [*taken.values()]
@@ -230,7 +239,7 @@ class Captured(Locked):
         with self._executable.lock:
             buffers = [pool[k] for k in self._order]
             bound = self._executable.bind(buffers, numbers, known, self._sizes)
-            leaves = self._leaves(bound, [i for i in fresh if i not in numbers])
+            leaves = self._leaves(bound, fresh)
             after = self._publish(leaves, inputs)
             if storage.Followers.exist:
                 after += _followed(targets, taken)
@@ -266,12 +275,20 @@ class Captured(Locked):
     def _fit(self, numbers: tuple[int, ...], formers: list[Storage]) -> bool:
         """Whether these outputs may be written where former values of them are."""
         assert self._executable is not None
-        leaves, like = [each.outside for each in formers], [self._like[i] for i in numbers]
-        if [(each.dtype, each.shape) for each in leaves] != like:
+        if numbers != self._reused:
+            self._prepare_for(numbers)
+        leaves = [each.outside for each in formers]
+        if [(each.dtype, each.shape) for each in leaves] != self._wanted:
             return False
         if storage.Followers.exist and any(map(storage.is_followed, leaves)):
             return False  # it would be another value behind the same leaf
         return self._executable.alone.issuperset(numbers)
+
+    def _prepare_for(self, numbers: tuple[int, ...]) -> None:
+        """Note what these outputs look like, and which others need memory: mostly as before."""
+        self._reused = numbers
+        self._wanted = [self._like[i] for i in numbers]
+        self._others = [i for i in self._fresh if i not in numbers]
 
     def _leaves(self, buffers: Sequence[Buffer], outputs: Iterable[int]) -> dict[int, Node]:
         return {i: storage.new_leaf(*self._like[i], buffers[i]) for i in outputs}

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from sys import getrefcount
 from types import MappingProxyType
 from typing import Any
 
@@ -19,6 +20,7 @@ from inkle.runtime.device import AnyLaunch, Buffer, Launch, open_device
 from inkle.runtime.locks import Locked
 
 NOTHING: Mapping[str, int] = MappingProxyType({})
+KEPT_BYTES = 256 << 10  # most memory that an executable keeps: to get it anew takes 2 to 5 us a run
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Executable(Locked):
 
     Memory of the plan is the slot table of one native graph. Temporaries lie in outputs that are
     written later, and in one arena, taken from the caching allocator for each run, so that a cached
-    executable holds no memory while idle.
+    executable holds no memory while idle; only one that will run often keeps a little, see `keep`.
 
     Attributes:
         in_place: numbers of the inputs that are written over.
@@ -96,7 +98,10 @@ class Executable(Locked):
             inside.setdefault(host, []).append((place, offset))  # the arena comes last: at -1
         self._inside = [*inside.items()] if self._sizes else []
         self._addresses: list[int] = []  # of the last run: inputs, outputs, arena
-        self._arena: Buffer | None = None
+        self._arena: Sequence[Buffer] = ()
+        self._keeps = False
+        self._results: frozenset[int] = frozenset()
+        self._former: list[Sequence[Buffer]] = []  # memory of results of the last two runs
         self._reused: tuple[int, ...] = ()  # outputs in the last run
         self._missing = self._order = [*range(len(self._sizes))]
 
@@ -128,8 +133,6 @@ class Executable(Locked):
         if self._is_symbolic and sizes != self._now:
             self._resize(sizes)
         memory = self._allocate(reused, memory)
-        if self.arena_bytes:
-            self._arena = memory[-1]
         addresses = [inputs[number].address for number in self._numbers]
         addresses += [buffer.address for buffer in memory]
         if addresses != self._addresses:  # mostly the same as in the last run
@@ -155,6 +158,7 @@ class Executable(Locked):
             self._graph.set_chunks(launch, chunks.at(sizes))
         for i, size in self._symbolic:
             self._sizes[i] = size.at(sizes)
+        self._former = []
         self._now = dict(sizes)
 
     def _allocate(self, reused: tuple[int, ...], memory: Sequence[Buffer]) -> Sequence[Buffer]:
@@ -165,24 +169,58 @@ class Executable(Locked):
             self._missing = [k for k in range(len(self._sizes)) if k not in known]
             order = [*known, *self._missing]
             self._order = [order.index(k) for k in range(len(order))]
-        fresh = self._device.allocate_all([self._sizes[k] for k in self._missing])
+            self._former = []
+        for outputs in self._former:
+            if max(map(getrefcount, outputs), default=0) <= _ALONE:
+                break  # nobody looks at these results any more
+        else:
+            outputs = self._fresh()
+        if self.arena_bytes and not self._arena:
+            self._arena = self._device.allocate_all([self.arena_bytes])
         if not reused:
-            return fresh
-        pool = [*memory, *fresh]
+            return [*outputs, *self._arena]
+        pool = [*memory, *outputs, *self._arena]
         return [pool[k] for k in self._order]
+
+    def _fresh(self) -> Sequence[Buffer]:
+        """Return new memory for the outputs that are missing.
+
+        Results of a run are mostly held while the next one runs: those of two are kept.
+        """
+        wanted = self._missing[: len(self._missing) - (self.arena_bytes > 0)]
+        sizes = [self._sizes[k] for k in wanted]
+        outputs = self._device.allocate_all(sizes)
+        if self._results.issuperset(wanted) and sum(sizes) <= KEPT_BYTES:
+            self._former = [*self._former[-1:], outputs]
+        return outputs
+
+    def keep(self, results: Iterable[int]) -> None:
+        """Say that this will run often: small memory stays here between runs.
+
+        Args:
+            results: outputs whose memory may; nobody wants to write over others, given to `bind`.
+        """
+        places = frozenset([self._picks[i][1] for i in results if i in self.alone])
+        self._results = self._results & places if self._keeps else places
+        self._keeps = True
 
     def launch(self, then: Iterable[Call] = ()) -> None:
         """Run what is bound, then make the calls `then`; Ctrl-C comes before or after all that."""
         self._graph.run(then)
-        self._arena = None
+        self._let_go()
         raise_failure()
 
     def launch_timed(self, then: Iterable[Call] = ()) -> list[float]:
         """Like `launch`; returns the seconds of every step."""
         seconds = self._graph.run_timed(then)
-        self._arena = None
+        self._let_go()
         raise_failure()
         return seconds
+
+    def _let_go(self) -> None:
+        """Give the arena back, unless it is kept."""
+        if not (self._keeps and self.arena_bytes <= KEPT_BYTES):
+            self._arena = ()
 
 
 def _bound(launches: Sequence[AnyLaunch], functions: Sequence[int]) -> list[Any]:
@@ -193,3 +231,12 @@ def _bound(launches: Sequence[AnyLaunch], functions: Sequence[int]) -> list[Any]
         else replace(each, launches=_bound(each.launches, functions))
         for each in launches
     ]
+
+
+def _count_alone() -> int:
+    """Return what `getrefcount` gives in `_allocate` for memory that nobody else has."""
+    outputs = [object()]
+    return max(map(getrefcount, outputs))
+
+
+_ALONE = _count_alone()

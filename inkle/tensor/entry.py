@@ -128,6 +128,8 @@ class Entry:
         ]
         numbers = itertools.count(len(self.outputs))
         self._numbers = [-1 if none else next(numbers) for _, none in self.left]
+        self._always_leaves = bool(escaped) or -1 in self._numbers
+        self._left = frozenset(self._numbers)
         self._first_escaped = next(numbers)
         nodes = [*trace.nodes, *(node for _, node in trace.left_grads if node is not None)]
         inputs = self._inputs(call.tensors)
@@ -138,6 +140,7 @@ class Entry:
             [*nodes, *(each.outside for each in escaped)],
             closed_over=range(call.n_arguments, len(call.tensors)),
             limits=call.sizes.limits(),
+            n_results=len(self.outputs),
         )
 
     @property
@@ -213,7 +216,7 @@ class Entry:
             leaves = self._captured.run(storages, next_key, former, sizes)
             pairs = enumerate(self.outputs)
             outputs = [output(leaves[i], kind, flows=flows) for i, (kind, flows) in pairs]
-            if owners or self._escaped:
+            if self._always_leaves or not self._left.isdisjoint(leaves):
                 self._leave(owners, leaves)
             return rebuild(self.result, outputs, sizes)
 
