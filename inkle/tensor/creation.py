@@ -18,12 +18,12 @@ from inkle.tensor import leaves
 from inkle.tensor.arguments import as_int, as_number, check_shape
 from inkle.tensor.base import Core
 from inkle.tensor.dtypes import DTypeLike, as_dtype
-from inkle.tensor.pooling import Pooling
+from inkle.tensor.resizing import Resizing
 
 DEVICES = ("CPU",)
 
 
-class Creation(Pooling):
+class Creation(Resizing):
     """Mixin of constructors. Shapes are numbers or one tuple; floats are float32 by default."""
 
     __slots__ = ()
