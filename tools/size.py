@@ -54,9 +54,9 @@ BUDGETS = (
     Budget(
         "errors to engine, CPU",
         ("errors", "config", *MIDDLE, "render", "runtime", "check", "engine"),
-        lines=22_850,
+        lines=22_890,
     ),
-    Budget("tensor and nn", ("tensor", "nn"), lines=9_400),
+    Budget("tensor and nn", ("tensor", "nn"), lines=10_000),
 )
 LAYERS = tuple(dict.fromkeys(layer for budget in BUDGETS[1:] for layer in budget.layers))
 
