@@ -37,7 +37,8 @@ BLOCK_BYTES = 1 << 20  # of a chain: stays in the second cache of the core that 
 LEAST_ROWS = 64  # of products in a block, if they fit: each block reads all of the other factor
 LARGEST_BYTES = 32 << 20  # of a block of so many rows
 SHARED_BYTES = 16 << 20  # what every block reads or adds to should stay in a cache
-GROUPS = 4  # of blocks, each with kernels for the columns that it sees
+GROUPS = 4  # of blocks, each with kernels for the columns that it sees; of MANY, twice as many
+MANY = 32
 UNITS = 16  # blocks that do not need each other: enough to keep workers of unequal speed busy
 IN_TURN_BYTES = 8 << 20  # of rooms: below, a launch for each kernel of each block is not worth it
 NAMES = ("row0", "row1", "row2", "row3")
@@ -227,7 +228,8 @@ def _visible(
     Each group of blocks has kernels of its own, over the columns that some row of it can see.
     """
     everything, swap = _over_rows(parts, rooms, axis, rows, name, starts)
-    size = -(-len(starts) // GROUPS) if len(starts) >= 2 * GROUPS else len(starts)
+    groups = GROUPS if len(starts) < MANY else 2 * GROUPS
+    size = -(-len(starts) // groups) if len(starts) >= 2 * GROUPS else len(starts)
     found: list[Group] = []
     is_less = False
     for i in range(0, len(starts), size):

@@ -130,3 +130,16 @@ def test_a_clock_divides_the_time_among_the_launches(make_pool: MakePool):
     assert [*out] == [3 * i for i in range(500)]
     for put, take in (first, second):
         assert put > take > 0
+
+
+def test_rooms_that_were_taken_when_the_process_was_forked_are_free_again(make_pool: MakePool):
+    room, out = memory(2, 50)
+    graph = Graph([blocks([[Run(0, 2, (i,))] for i in range(50)], 2)], pool=make_pool(2))
+    graph.bind(ROOM, ctypes.addressof(room))
+    graph.bind(OUT, ctypes.addressof(out))
+    [group] = graph._groups.values()
+    group._words[-2:] = [1, 1]  # as a unit leaves them that never ends
+
+    graph.run()
+
+    assert [*out] == [*range(50)]

@@ -125,6 +125,25 @@ found:
   ret i64 %r
 }}
 
+; Before a launch: a process that was forked in the middle of one has nobody who would do it.
+define internal void @free_rooms(ptr %words) nounwind {{
+entry:
+  {_load("rooms", "i64")}
+  {_load("taken", "ptr")}
+  br label %next
+next:
+  %r = phi i64 [0, %entry], [%r1, %one]
+  %more = icmp ult i64 %r, %rooms
+  br i1 %more, label %one, label %done
+one:
+  %at = getelementptr i64, ptr %taken, i64 %r
+  store atomic i64 0, ptr %at monotonic, align 8
+  %r1 = add i64 %r, 1
+  br label %next
+done:
+  ret void
+}}
+
 define internal void @change(ptr %to, ptr %from, i64 %n, ptr %changes, ptr %values, i64 %room)
     nounwind {{
 entry:

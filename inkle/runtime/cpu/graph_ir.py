@@ -98,6 +98,11 @@ entry:
   br i1 %once, label %together, label %next
 together:
   call void @gather(ptr %graph, i64 %first, i64 %last)
+  br i1 %whole, label %rooms, label %start
+rooms:
+  call void @free_rooms(ptr %group)
+  br label %start
+start:
   br i1 %plain, label %untimed, label %timed
 untimed:
   call void @share_out(ptr %graph, ptr %run, ptr %group, i64 %units)
