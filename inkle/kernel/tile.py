@@ -110,13 +110,23 @@ def choose_tile(
 
 
 def _panel_bytes(region: Region, lane: Node | None, lanes: int) -> int:
-    """Return the size of one vector of all rows of an operand whose lanes lie apart in memory."""
+    """Return the size of one vector of all rows of an operand that has to be staged.
+
+    Its lanes lie apart in memory, or its rows do, and are many.
+    """
     found = [1]
     for load in region.loads:
-        if lane is not None and coefficient(load.src[1], lane) not in (0, 1):
+        step = coefficient(load.src[1], lane) if lane is not None else 0
+        if step not in (0, 1) or (step == 1 and _has_far_rows(region, load)):
             rows = prod([length(r) for r in region.bound if r in load.ranges])
             found.append(rows * lanes * load.dtype.itemsize)
     return max(found)
+
+
+def _has_far_rows(region: Region, load: Node) -> bool:
+    """Whether a step along a reduction leads to another page, or nearly so."""
+    steps = [coefficient(load.src[1], r) for r in region.bound if r in load.ranges]
+    return any(step is None or step * load.dtype.itemsize >= FAR_BYTES for step in steps)
 
 
 def _fits(r: Node, count: int, whole: bool) -> bool:
@@ -321,9 +331,7 @@ def _worth_staging(kernel: Kernel, region: Region, load: Node, machine: Machine)
     scattered = any(coefficient(load.src[1], r) != 1 for r in registers)
     if scattered or coefficient(load.src[1], lane) not in (0, held):
         return inner
-    steps = [coefficient(load.src[1], r) for r in inner if r in region.bound]
-    jumps = any(step is None or step * load.dtype.itemsize >= FAR_BYTES for step in steps)
-    return inner if jumps and reuse >= 32 else []
+    return inner if _has_far_rows(region, load) and reuse >= 32 else []
 
 
 def _registers(kernel: Kernel, region: Region, load: Node) -> list[Node]:

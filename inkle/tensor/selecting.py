@@ -192,14 +192,14 @@ class Selecting(Gradients):
         places = self._new(self._order(dim, descending=descending))
         return self.gather(dim, places) if self.shape else self + 0, places
 
-    def _order(self, dim: int, *, descending: Flag) -> Node:
+    def _order(self, dim: int, *, descending: Flag, first: int | None = None) -> Node:
         x = self.node
         if not x.shape:
             check_axis(dim, 1, "sort")
             return const(0, int64)
         axis = check_axis(dim, len(x.shape), "sort")
         order = [*[i for i in range(len(x.shape)) if i != axis], axis]
-        places = argsort_node(tensor.permute(x, order), descending=descending)
+        places = argsort_node(tensor.permute(x, order), descending=descending, first=first)
         return tensor.permute(places, sorted(range(len(order)), key=order.__getitem__))
 
     def topk(self, k: int, dim: int = -1, *, largest: Flag = True) -> tuple[Self, Self]:
@@ -207,7 +207,7 @@ class Selecting(Gradients):
         axis = check_axis(dim, self.ndim, "topk")
         if not 0 <= as_int(k, "k of topk") <= self.shape[axis]:
             raise ShapeError(f"topk: axis {axis} of {self.shape} has no {k} elements")
-        places = self.argsort(axis, descending=largest).narrow(axis, 0, k)
+        places = self._new(self._order(axis, descending=largest, first=as_int(k, "k of topk")))
         return self.gather(axis, places), places
 
 

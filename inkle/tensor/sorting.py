@@ -13,24 +13,33 @@ from inkle.ir.dtype import Kind, bool_, int16, int32, int64, uint8, uint16, uint
 from inkle.ir.node import Node
 
 SHORT = 32  # elements that are ranked by comparing each with each
+FEW = 8  # one in so many elements, or fewer, are found without sorting the rest
 _SIGNED = {16: int16, 32: int32, 64: int64}
 _UNSIGNED = {8: uint8, 16: uint16, 32: uint32, 64: uint64}
 _PLACE_BITS = 32
 
 
-def argsort_node(x: Node, *, descending: bool) -> Node:
-    """Return int64 places that sort the last axis of `x` stably; NaN counts as the largest."""
+def argsort_node(x: Node, *, descending: bool, first: int | None = None) -> Node:
+    """Return int64 places that sort the last axis of `x` stably; NaN counts as the largest.
+
+    Args:
+        x: at least one axis.
+        descending: from the largest on; equal elements keep their order even so.
+        first: return only so many of each row; few are found without sorting all.
+    """
     n = int(x.shape[-1])  # which elements are compared depends on it
     rows = 1
     for size in x.shape[:-1]:
         rows *= size
-    if n <= 1 or not rows:
-        return tensor.full(0, int64, x.shape)
+    count = n if first is None else first
+    shape = (*x.shape[:-1], count)
+    if n <= 1 or not rows or not count:
+        return tensor.full(0, int64, shape)
     keys = order_keys(tensor.reshape(x, (rows, n)))
     if descending:
         keys = ~keys
-    places = _by_ranks(keys) if n <= SHORT else _by_library(keys)
-    return tensor.reshape(places, x.shape)
+    places = _by_ranks(keys) if n <= SHORT else _by_library(keys, count)
+    return tensor.reshape(tensor.shrink(places, 1, 0, count), shape)
 
 
 def order_keys(x: Node) -> Node:
@@ -51,14 +60,17 @@ def order_keys(x: Node) -> Node:
     return x.ne(x).where(unsigned.limits()[1], ordered)
 
 
-def _by_library(keys: Node) -> Node:
-    """Return the places of the elements of each row in order, those of a library."""
+def _by_library(keys: Node, count: int) -> Node:
+    """Return the places of `count` elements of each row in order, or of all."""
     rows, n = (int(size) for size in keys.shape)
     if keys.dtype is uint64:
         return host.call("argsort", [keys], (), (rows, n), int64)
     places = tensor.broadcast_to(tensor.arange(n).cast(uint64), (rows, n))
     marked = (keys.cast(uint64) << _PLACE_BITS) | places
-    done = host.call("sort", [marked], (), (rows, n), uint64)
+    if count * FEW <= n:
+        done = host.call("smallest", [marked], (count,), (rows, count), uint64)
+    else:
+        done = host.call("sort", [marked], (), (rows, n), uint64)
     found = (done & ((1 << _PLACE_BITS) - 1)).cast(int64)
     return found.minimum(n - 1)  # tells bounds so
 
