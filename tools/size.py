@@ -50,11 +50,11 @@ class Budget:
 # says why there is more, and has a row for whatever raised them.
 MIDDLE = ("ir", "rewrite", "rules", "autodiff", "schedule", "kernel")
 BUDGETS = (
-    Budget("ir to kernel", MIDDLE, lines=15_190, tokens=174_900),
+    Budget("ir to kernel", MIDDLE, lines=15_230, tokens=175_400),
     Budget(
         "errors to engine, CPU",
         ("errors", "config", *MIDDLE, "render", "runtime", "check", "engine"),
-        lines=22_890,
+        lines=22_960,
     ),
     Budget("tensor and nn", ("tensor", "nn"), lines=10_000),
 )

@@ -28,7 +28,7 @@ from inkle.kernel.scopes import SEQUENTIAL
 from inkle.kernel.tensorize import choose_instruction, loaded, tensorize
 from inkle.kernel.transforms import fresh_number, has_variables, reorder, split, stage
 from inkle.kernel.transpose import LARGEST, NEAR
-from inkle.kernel.windows import sliding, stage_windows
+from inkle.kernel.windows import sliding, stage_rows, stage_windows
 
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 10)
 VECTORS = (1, 2, 3, 4)
@@ -37,6 +37,8 @@ FAR_BYTES = 2048  # rows this far apart share sets of the first cache and miss i
 LATENCY = 8  # multiply-adds that must be in flight: 4 cycles on 2 ports
 SPARE = 4  # registers left to the code generator; with fewer it spills accumulators
 STREAM_CYCLES = 2.0  # of a vector of a panel, which comes from the second cache
+PANELS = 4  # of columns: with fewer, staging rows costs more than it saves
+ROWS_OF_BLOCK, LEAST_OF_BLOCK = 120, 90  # rows that are staged together: each block stages panels
 NEARLY = 0.9  # as good: then tiles along windows, whose padded operands are staged for all of them
 BROADCAST_CYCLES, ROUND_CYCLES = 0.25, 0.7  # measured: what a row and an iteration cost besides
 
@@ -205,8 +207,13 @@ def tile_contraction(
         other = choose_tile(region, lane, lanes, machine, free & near, whole=not overlap)
         tile = other if other.score >= NEARLY * tile.score else tile
     outer: list[Node] = []
+    blocked = _far_rows(region, lane, lanes, tile, machine) if overlap else None
+    block: Node | None = None
     for r, count in tile.rows:
-        kernel, _, _ = split(kernel, r, count, Axis.LOOP, Axis.UNROLL, "overlap")
+        inner = r
+        if blocked is not None and r is blocked[0]:
+            kernel, block, inner = split(kernel, r, blocked[1], Axis.LOOP, Axis.LOOP, "overlap")
+        kernel, _, _ = split(kernel, inner, count, Axis.LOOP, Axis.UNROLL, "overlap")
     if lane is not None and lanes > 1:
         exact = lane.src[0].op is forms.CONST and length(lane) % (lanes * tile.vectors) == 0
         full = overlap or exact
@@ -215,10 +222,37 @@ def tile_contraction(
             row, depth = dot
             kernel, _, inner = split(kernel, depth, row.shape[2], Axis.LOOP, Axis.LOOP, "peel")
             kernel = tensorize(kernel, row, lane, inner)
-    kernel = _order(kernel, outer)
+    kernel = _order(kernel, outer, [block] if block is not None else [])
     region = contraction(kernel)
-    kernel = stage_windows(kernel, region, machine) if region is not None else kernel
+    if region is not None and block is not None:
+        far = [x for x in region.loads if block in x.ranges and _has_far_rows(region, x)]
+        kernel = stage_rows(kernel, region, far[0], block, machine) if far else kernel
+    elif region is not None:
+        kernel = stage_windows(kernel, region, machine)
     return stage_gathers(kernel, machine)
+
+
+def _far_rows(
+    region: Region, lane: Node | None, lanes: int, tile: Tile, machine: Machine
+) -> tuple[Node, int] | None:
+    """Return (range, rows of a block) where rows lie side by side, and far apart along the sum.
+
+    Such an operand (a transposed left factor) is staged by blocks of rows, if several panels of
+    columns meet each block.
+    """
+    if lane is None or length(lane) < PANELS * lanes * tile.vectors:
+        return None
+    for load in region.loads:
+        if lane in load.ranges or len(load.src) > 2 or not _has_far_rows(region, load):
+            continue
+        depth = prod([length(r) for r in region.bound if r in load.ranges])
+        most = machine.stage_bytes // 2 // (depth * load.dtype.itemsize)
+        for r, count in tile.rows:
+            is_row = coefficient(load.src[1], r) == 1 and r.src[0].op is forms.CONST
+            rows = min(most, ROWS_OF_BLOCK) // count * count
+            if is_row and rows >= LEAST_OF_BLOCK and extent(r) > rows:
+                return r, rows
+    return None
 
 
 def _stored(kernel: Kernel) -> frozenset[Node]:
@@ -248,21 +282,22 @@ def _vectors(
     return kernel, [outer] if outer in kernel.order else [], inner
 
 
-def _order(kernel: Kernel, first: list[Node]) -> Kernel:
-    """Chunks, then the loop over vectors, then other output loops, then reductions.
+def _order(kernel: Kernel, first: list[Node], blocks: list[Node]) -> Kernel:
+    """Chunks, blocks of rows, then the loop over vectors, then other output loops, then reductions.
 
     Output loops that a panel to be staged depends on come before those that it does not: it is
     staged once for all the rows that it meets. Where it meets none, vectors come last.
     """
     stored = frozenset().union(*(store.ranges for store in kernel.stores))
     grid = [r for r in kernel.order if axis_of(r) is Axis.GRID]
-    free = [r for r in kernel.order if r in stored and r not in grid and r not in first]
+    taken = {*grid, *blocks, *first}
+    free = [r for r in kernel.order if r in stored and r not in taken]
     panels = _panels(kernel)
     free.sort(key=lambda r: not any(r in load.ranges for load in panels))
     bound = [r for r in kernel.order if r not in stored and r not in first]
     is_reused = any(r not in load.ranges for load in panels for r in free)
     rows = [*first, *free] if is_reused or not panels else [*free, *first]
-    return reorder(kernel, [*grid, *rows, *bound])
+    return reorder(kernel, [*grid, *blocks, *rows, *bound])
 
 
 def _panels(kernel: Kernel) -> list[Node]:

@@ -106,6 +106,26 @@ def stage_windows(kernel: Kernel, region: Region, machine: Machine) -> Kernel:
             return kernel
 
 
+def stage_rows(kernel: Kernel, region: Region, load: Node, block: Node, machine: Machine) -> Kernel:
+    """Stage an operand that panels meet again and again, for all rows of a block.
+
+    Args:
+        kernel: loop nest, in order.
+        region: its contraction.
+        load: of the operand; its gate, if there is one, is a function of windows.
+        block: loop over the blocks of rows.
+        machine: says what fits.
+    """
+    outside = {block, *[r for r in kernel.order if axis_of(r) is Axis.GRID]}
+    windows = windows_of(load, [r for r in load.ranges if r not in outside])
+    room = prod([window.span for window in windows or ()]) * load.dtype.itemsize
+    return (
+        _staged(kernel, load, windows, machine)
+        if windows and room <= machine.stage_bytes
+        else kernel
+    )
+
+
 def _is_like(region: Region, other: Region) -> bool:
     return region.op is other.op and region.bound == other.bound
 
@@ -186,7 +206,8 @@ def windows_of(load: Node, inner: Sequence[Node]) -> list[Window] | None:
     for atom in sorted(known, key=lambda atom: abs(at.terms.get(atom, 0))):
         for i, window in enumerate(windows):
             factor = _proportion(sums, window.members[0], atom)
-            if factor is not None and abs(factor) < window.span:
+            is_row = abs(at.terms.get(window.members[0], 0)) == 1  # what lies side by side stays so
+            if factor is not None and abs(factor) < window.span + is_row:
                 windows[i] = Window((*window.members, atom), (*window.factors, factor))
                 break
         else:

@@ -10,7 +10,7 @@ import pytest
 from inkle import Context, Tensor
 from inkle.check.plans import run_plan
 from inkle.engine import pipeline
-from inkle.ir import forms
+from inkle.ir import forms, tensor
 from inkle.ir.dtype import float32, index
 from inkle.ir.loop import Kernel, load, range_
 from inkle.ir.node import Node, const
@@ -18,7 +18,7 @@ from inkle.ir.tensor import param
 from inkle.kernel.machine import Machine
 from inkle.kernel.windows import windows_of
 from inkle.schedule import schedule
-from tests.schedule.graphs import conv2d
+from tests.schedule.graphs import conv2d, matmul
 from tests.schedule.networks import Leaves
 
 ARGUMENT = param(0, float32, (1000,))
@@ -164,3 +164,25 @@ def test_padding_times_infinity_is_still_nan() -> None:
     assert np.isnan(found[0, 0, 0]).all()  # the upper row multiplies padding
     assert np.isinf(found[0, 0, 1:, 1:]).all()
     assert np.isfinite(found[0, 1:]).all()
+
+
+# --- rows far apart -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("m", "n", "k"), [(600, 300, 40), (1000, 257, 130), (513, 1024, 17)])
+def test_transposed_left_factors_are_staged_by_blocks_of_rows(m: int, n: int, k: int) -> None:
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=(k, m)).astype(np.float32), rng.normal(size=(k, n)).astype(np.float32)
+    [launch] = schedule([matmul_of_turned(k, m, n)]).launches
+
+    kernel = lowered(launch.kernel)
+    with Context(INKLE_THREADS=1):
+        found = (Tensor(x).T @ Tensor(y)).numpy()
+
+    assert any("stage windows of argument 1" in note for note in kernel.schedule)
+    np.testing.assert_allclose(found, x.T.astype(np.float64) @ y, rtol=1e-4, atol=1e-4)
+
+
+def matmul_of_turned(k: int, m: int, n: int) -> Node:
+    leaves = Leaves()
+    return matmul(tensor.permute(leaves.new(k, m), (1, 0)), leaves.new(k, n))
