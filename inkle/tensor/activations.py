@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any, Self
 
+from inkle.errors import OptionError
 from inkle.ir.dtype import float16, float32
 from inkle.ir.node import Node
 from inkle.tensor.arguments import as_number, check_choice
-from inkle.tensor.functions import Functions
+from inkle.tensor.special import Special
 
 SQRT_HALF = math.sqrt(0.5)
 SQRT_2_OVER_PI = math.sqrt(2.0 / math.pi)
@@ -71,7 +72,7 @@ def mish(x: Node) -> Node:
     return large.where(x, small * n / (n + 2))
 
 
-class Activations(Functions):
+class Activations(Special):
     """Mixin of activation functions."""
 
     __slots__ = ()
@@ -172,6 +173,39 @@ class Activations(Functions):
         """Return x where it exceeds `threshold`, else `value`."""
         x = self.node
         return self._new((x <= threshold).where(value, x))
+
+    def hardshrink(self, lambd: float = 0.5) -> Self:
+        """Return x where |x| > lambd, else 0.
+
+        Example:
+            >>> Tensor([0.2, -1.0]).hardshrink().tolist()
+            [0.0, -1.0]
+        """
+        x, bound = self._float(), as_number(lambd, "lambd of hardshrink")
+        return self._new(((x >= -bound) & (x <= bound)).where(0, x))
+
+    def softshrink(self, lambd: float = 0.5) -> Self:
+        """Return x moved towards 0 by `lambd`, and 0 where |x| <= lambd.
+
+        Example:
+            >>> Tensor([0.2, -1.0]).softshrink().tolist()
+            [0.0, -0.5]
+        """
+        x, bound = self._float(), as_number(lambd, "lambd of softshrink")
+        if bound < 0:
+            raise OptionError(f"softshrink needs lambd >= 0, got {lambd}")
+        inner = (x < -bound).where(x + bound, x * 0)
+        return self._new((x > bound).where(x - bound, inner))
+
+    def tanhshrink(self) -> Self:
+        """Return x - tanh(x).
+
+        Example:
+            >>> Tensor([0.0]).tanhshrink().tolist()
+            [0.0]
+        """
+        x = self._float()
+        return self._new(x - x.tanh())
 
     def prelu(self, weight: Any) -> Self:
         """Return x, times the learnt `weight` where x is negative (one per channel, or one)."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from inkle.errors import DTypeError
+from inkle.errors import DTypeError, OptionError
 from inkle.ir import forms, ops, tensor
 from inkle.ir.dtype import Kind, bool_, float16, float32, float64, int16, int32, int64
 from inkle.ir.dtype import bfloat16 as bfloat16_
 from inkle.ir.elementwise import Scalar
 from inkle.ir.node import Node, const, elementwise
 from inkle.ir.op import Op
-from inkle.tensor.arguments import Flag, check_choice
+from inkle.tensor.arguments import Flag, Int, as_int, check_choice
 from inkle.tensor.base import Core
 from inkle.tensor.dtypes import DTypeLike, as_dtype
 
@@ -244,10 +244,34 @@ class Arithmetic(Core):
         """Return each element without its fraction."""
         return self._rounded(ops.TRUNC)
 
-    def round(self) -> Self:
-        """Return the nearest whole number, the even one of two."""
-        return self._rounded(ops.RINT)
+    def round(self, decimals: Int = 0) -> Self:
+        """Return the nearest whole number, the even one of two.
 
+        Args:
+            decimals: places behind the point to keep; below 0: in front of it.
+
+        Returns:
+            Tensor like self.
+
+        Example:
+            >>> Tensor([1.25, 12.0]).round(decimals=1).tolist()
+            [1.2000000476837158, 12.0]
+        """
+        places = as_int(decimals, "decimals of round")
+        if not places:
+            return self._rounded(ops.RINT)
+        if abs(places) > 300:
+            raise OptionError(f"round: decimals must be -300 to 300, got {places}")
+        node = self._float() if self.dtype.is_float else None
+        if node is None:
+            raise DTypeError(f"round to decimals needs floats, got {self.dtype}")
+        factor = 10.0 ** abs(places)
+        scaled = node * factor if places > 0 else node / factor
+        whole = elementwise(ops.RINT, (scaled,))
+        return self._new(whole / factor if places > 0 else whole * factor)
+
+    multiply, subtract, divide, true_divide = mul, sub, div, div
+    floor_divide, remainder, negative, absolute = floordiv, mod, neg, abs  # noqa: A003
     __add__ = __radd__ = add
     __mul__ = __rmul__ = mul
     __sub__, __truediv__, __floordiv__, __mod__ = sub, div, floordiv, mod

@@ -37,18 +37,6 @@ class Comparison(Arithmetic):
         """Return where the sides differ."""
         return self._compare(ops.NOT_EQUAL, other)
 
-    def __lt__(self, other: Any) -> Self:
-        return self._compare(ops.LESS, other)
-
-    def __le__(self, other: Any) -> Self:
-        return self._compare(ops.LESS_EQUAL, other)
-
-    def __gt__(self, other: Any) -> Self:
-        return self._compare(ops.LESS, other, reflected=True)
-
-    def __ge__(self, other: Any) -> Self:
-        return self._compare(ops.LESS_EQUAL, other, reflected=True)
-
     def __eq__(self, other: object) -> Self:  # type: ignore[override]  # elementwise, as in NumPy
         if other is None or isinstance(other, str):
             return NotImplemented
@@ -60,6 +48,22 @@ class Comparison(Arithmetic):
         return self._compare(ops.NOT_EQUAL, other)
 
     __hash__ = object.__hash__  # identity: tensors are keys of dictionaries, whatever they hold
+
+    def lt(self, other: Any) -> Self:
+        """Return where self is less than `other`."""
+        return self._compare(ops.LESS, other)
+
+    def le(self, other: Any) -> Self:
+        """Return where self is not above `other` (and neither is NaN)."""
+        return self._compare(ops.LESS_EQUAL, other)
+
+    def gt(self, other: Any) -> Self:
+        """Return where self is greater than `other`."""
+        return self._compare(ops.LESS, other, reflected=True)
+
+    def ge(self, other: Any) -> Self:
+        """Return where self is not below `other` (and neither is NaN)."""
+        return self._compare(ops.LESS_EQUAL, other, reflected=True)
 
     def isnan(self) -> Self:
         """Return where elements are NaN."""
@@ -133,6 +137,11 @@ class Comparison(Arithmetic):
         a, b = self._pair(other, "logical_and")
         return self._new(a.cast(bool_) & b.cast(bool_))
 
+    def logical_xor(self, other: Any) -> Self:
+        """Return where exactly one side is not zero."""
+        a, b = self._pair(other, "logical_xor")
+        return self._new(a.cast(bool_) ^ b.cast(bool_))
+
     def logical_or(self, other: Any) -> Self:
         """Return where at least one side is not zero."""
         a, b = self._pair(other, "logical_or")
@@ -193,6 +202,10 @@ class Comparison(Arithmetic):
         negative = b.bitcast(bits) < 0
         return self._new(negative.where(-a.abs(), a.abs()))
 
+    __lt__, __le__, __gt__, __ge__ = lt, le, gt, ge
+    less, less_equal, greater, greater_equal = lt, le, gt, ge
+    not_equal = ne
+    bitwise_left_shift, bitwise_right_shift = lshift, rshift
     __invert__ = bitwise_not
     __and__ = __rand__ = bitwise_and
     __or__ = __ror__ = bitwise_or

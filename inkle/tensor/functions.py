@@ -111,6 +111,9 @@ class Functions(Comparison):
         """Return 1 - erf(x), accurate for large x."""
         return self._unary(ops.ERFC)
 
+    arcsin, arccos, arctan, arctan2 = asin, acos, atan, atan2
+    arcsinh, arccosh, arctanh = asinh, acosh, atanh
+
     def logaddexp(self, other: Any) -> Self:
         """Return log(exp(x) + exp(y)) without overflow."""
         a, b = self._divisible(other, "logaddexp")

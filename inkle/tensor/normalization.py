@@ -229,6 +229,30 @@ class Normalization(Counting):
         keep = uniform(x.shape, float32) >= p
         return self._new(keep.where(x * (1 / (1 - p)), 0))
 
+    def rrelu(
+        self, lower: float = 1 / 8, upper: float = 1 / 3, *, training: bool | None = None
+    ) -> Self:
+        """Return x, times a random slope in training (else the mean one) where x is negative.
+
+        Args:
+            lower: least slope.
+            upper: largest slope.
+            training: draw slopes; None: inside `inkle.training()`.
+
+        Example:
+            >>> Tensor([-48.0, 1.0]).rrelu().tolist()
+            [-11.0, 1.0]
+        """
+        x = self._float()
+        low, high = as_number(lower, "lower of rrelu"), as_number(upper, "upper of rrelu")
+        if low > high:
+            raise OptionError(f"rrelu needs lower <= upper, got {lower} and {upper}")
+        drawn = modes.training if training is None else training
+        slope: Any = (low + high) / 2
+        if drawn:
+            slope = uniform(x.shape, float32).cast(x.dtype) * (high - low) + low
+        return self._new((x <= 0).where(x * slope, x))
+
 
 def _need_tensor(value: Any, what: str) -> None:
     if value is not None and not isinstance(value, Core):
