@@ -12,11 +12,28 @@ from inkle.nn.layers import Dropout as Dropout
 from inkle.nn.layers import Embedding as Embedding
 from inkle.nn.layers import Linear as Linear
 from inkle.nn.layers import Sequential as Sequential
+from inkle.nn.layers_attention import MultiheadAttention as MultiheadAttention
+from inkle.nn.layers_attention import TransformerDecoder as TransformerDecoder
+from inkle.nn.layers_attention import TransformerDecoderLayer as TransformerDecoderLayer
+from inkle.nn.layers_attention import TransformerEncoder as TransformerEncoder
+from inkle.nn.layers_attention import TransformerEncoderLayer as TransformerEncoderLayer
 from inkle.nn.layers_norm import BatchNorm as BatchNorm
 from inkle.nn.layers_norm import BatchNorm1d as BatchNorm1d
 from inkle.nn.layers_norm import BatchNorm2d as BatchNorm2d
 from inkle.nn.layers_norm import BatchNorm3d as BatchNorm3d
+from inkle.nn.layers_norm import GroupNorm as GroupNorm
+from inkle.nn.layers_norm import InstanceNorm as InstanceNorm
+from inkle.nn.layers_norm import InstanceNorm1d as InstanceNorm1d
+from inkle.nn.layers_norm import InstanceNorm2d as InstanceNorm2d
+from inkle.nn.layers_norm import InstanceNorm3d as InstanceNorm3d
 from inkle.nn.layers_norm import LayerNorm as LayerNorm
+from inkle.nn.layers_norm import RMSNorm as RMSNorm
+from inkle.nn.layers_recurrent import GRU as GRU
+from inkle.nn.layers_recurrent import LSTM as LSTM
+from inkle.nn.layers_recurrent import RNN as RNN
+from inkle.nn.layers_recurrent import GRUCell as GRUCell
+from inkle.nn.layers_recurrent import LSTMCell as LSTMCell
+from inkle.nn.layers_recurrent import RNNCell as RNNCell
 from inkle.nn.progress import Progress as Progress
 
 if TYPE_CHECKING:

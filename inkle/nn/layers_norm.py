@@ -11,6 +11,7 @@ from inkle.ir.size import is_exactly
 from inkle.nn import init, pending
 from inkle.tensor import Tensor, is_training
 from inkle.tensor.arguments import check_shape
+from inkle.tensor.random import FRACTION_BITS
 
 
 class BatchNorm:
@@ -121,3 +122,97 @@ class LayerNorm:
         """Return a tensor like `x`, whose last axes are `normalized_shape`."""
         x = init.given(x, "LayerNorm")
         return x.layer_norm(self.normalized_shape, self.weight, self.bias, self.eps)
+
+
+class GroupNorm:
+    """Normalise each sample over groups of channels and all positions (Wu & He 2018).
+
+    Attributes:
+        weight: float32, shape (num_channels,), at first 1; None without `affine`.
+        bias: float32, shape (num_channels,), at first 0; None without `affine`.
+
+    Args:
+        num_groups: divides `num_channels`.
+        num_channels: the length of axis 1 of the input.
+        eps: added to the variance.
+        affine: whether to learn a scale and an offset per channel.
+    """
+
+    def __init__(
+        self, num_groups: int, num_channels: int, eps: float = 1e-5, *, affine: bool = True
+    ) -> None:
+        self.num_groups = init.size(num_groups, "num_groups", least=1)
+        self.num_channels = init.size(num_channels, "num_channels")
+        if num_channels % num_groups:
+            raise ShapeError(
+                f"GroupNorm: {num_groups} groups do not divide {num_channels} channels"
+            )
+        self.eps = eps
+        shape = (num_channels,)
+        self.weight = init.constant(shape, 1).requires_grad_() if affine else None
+        self.bias = init.constant(shape, 0).requires_grad_() if affine else None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return a tensor like `x`, which is (batch, num_channels, ...)."""
+        x = init.given(x, "GroupNorm")
+        if x.ndim < 2 or x.shape[1] != self.num_channels:
+            raise ShapeError(
+                f"GroupNorm({self.num_groups}, {self.num_channels}) needs shape (batch, "
+                f"{self.num_channels}, ...), got {x.shape}"
+            )
+        return x.group_norm(self.num_groups, self.weight, self.bias, self.eps)
+
+
+class InstanceNorm(GroupNorm):
+    """Normalise each channel of each sample over its positions (Ulyanov et al. 2016).
+
+    Attributes:
+        weight: float32, shape (num_features,), at first 1; None without `affine`.
+        bias: float32, shape (num_features,), at first 0; None without `affine`.
+
+    Args:
+        num_features: channels, the length of axis 1 of the input.
+        eps: added to the variance.
+        affine: whether to learn a scale and an offset per channel.
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-5, *, affine: bool = False) -> None:
+        super().__init__(init.size(num_features, "num_features", least=1), num_features, eps,
+                         affine=affine)  # fmt: skip
+
+
+InstanceNorm1d = InstanceNorm2d = InstanceNorm3d = InstanceNorm
+
+
+class RMSNorm:
+    """Divide each sample by the root mean square of its last axes (Zhang & Sennrich 2019).
+
+    Attributes:
+        weight: float32, of `normalized_shape`, at first 1; None without `elementwise_affine`.
+
+    Args:
+        normalized_shape: lengths of the last axes, or of the last axis.
+        eps: added to the mean square; None: the distance of numbers at 1 in the input's dtype.
+        elementwise_affine: whether to learn a scale per element.
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float | None = None,
+        *,
+        elementwise_affine: bool = True,
+    ) -> None:
+        shape = self.normalized_shape = check_shape((normalized_shape,), "RMSNorm")
+        self.eps = eps
+        self.weight = init.constant(shape, 1).requires_grad_() if elementwise_affine else None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return a tensor like `x`, whose last axes are `normalized_shape`."""
+        x = init.given(x, "RMSNorm")
+        count = len(self.normalized_shape)
+        if not count or x.shape[-count:] != self.normalized_shape:
+            raise ShapeError(f"RMSNorm over {self.normalized_shape} does not fit {x.shape}")
+        eps = 2.0 ** (1 - FRACTION_BITS[x.dtype.name]) if self.eps is None else self.eps
+        out = x.rms_norm(tuple(range(-count, 0)), eps)
+        return out if self.weight is None else out * self.weight
