@@ -8,12 +8,12 @@ base class: `inkle.nn.state` finds the tensors of any object. Whether a layer tr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from inkle.errors import DTypeError, OptionError, ShapeError
 from inkle.nn import init
 from inkle.tensor import Tensor
-from inkle.tensor.arguments import check_choice, check_pair
 
 Layer = Callable[[Tensor], Tensor]
 
@@ -23,17 +23,56 @@ class Sequential(list[Layer]):
 
     Functions count as layers, too: `Tensor.relu`, a lambda.
 
+    Args:
+        layers: the layers, or one list of them.
+
     Example:
         >>> model = Sequential([Linear(784, 32), Tensor.relu, Linear(32, 10)])
         >>> model(Tensor.zeros(1, 784)).shape
         (1, 10)
     """
 
+    def __init__(self, *layers: Layer | Iterable[Layer]) -> None:
+        if len(layers) == 1 and not callable(layers[0]):
+            layers = tuple(layers[0])
+        super().__init__()
+        for each in layers:
+            if not callable(each):
+                raise DTypeError(f"Sequential holds layers, got {type(each).__name__}")
+            self.append(each)
+
     def __call__(self, x: Tensor) -> Tensor:
         """Return `x` after all layers."""
         for layer in self:
             x = layer(x)
         return x
+
+
+class ModuleList(list[Any]):
+    """A list of layers, under PyTorch's name: `get_state_dict` walks any list."""
+
+
+class ModuleDict(dict[str, Any]):
+    """A dict of layers, under PyTorch's name."""
+
+
+class Identity:
+    """A layer that returns what it gets."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return `x`."""
+        return x
+
+
+class Flatten:
+    """A layer that joins axes `start_dim` to `end_dim` into one."""
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        self.start_dim, self.end_dim = start_dim, end_dim
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return `x` with fewer axes."""
+        return init.given(x, "Flatten").flatten(self.start_dim, self.end_dim)
 
 
 class Linear:
@@ -65,77 +104,6 @@ class Linear:
             )
         out = x @ self.weight.T
         return out if self.bias is None else out + self.bias
-
-
-class Conv2d:
-    """Cross-correlation of images with learnt kernels.
-
-    Attributes:
-        weight: float32, shape (out_channels, in_channels / groups, kernel height, kernel width).
-        bias: float32, shape (out_channels,), or None.
-
-    Args:
-        in_channels: channels of the input.
-        out_channels: channels of the result.
-        kernel_size: one number, or (height, width).
-        stride: distance of neighbouring windows, one number or (height, width).
-        padding: zeros around the image, one number or (height, width); "same" keeps its size (with
-            stride 1), "valid" is 0.
-        dilation: distance of neighbouring elements of a window, one number or (height, width).
-        groups: channels are divided into this many groups, which do not mix.
-        bias: whether to add one.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int | Sequence[int],
-        stride: int | Sequence[int] = 1,
-        padding: int | Sequence[int] | str = 0,
-        dilation: int | Sequence[int] = 1,
-        groups: int = 1,
-        *,
-        bias: bool = True,
-    ) -> None:
-        self.in_channels = init.size(in_channels, "in_channels")
-        self.out_channels = init.size(out_channels, "out_channels")
-        self.groups = init.size(groups, "groups", least=1)
-        if in_channels % groups or out_channels % groups:
-            raise ShapeError(
-                f"Conv2d: {groups} groups must divide the {in_channels} channels in and the "
-                f"{out_channels} channels out"
-            )
-        self.kernel_size = check_pair(kernel_size, "kernel_size", least=1)
-        self.stride = check_pair(stride, "stride", least=1)
-        self.dilation = check_pair(dilation, "dilation", least=1)
-        self.padding = self._paddings(padding)
-        inputs = in_channels // groups
-        fan_in = inputs * self.kernel_size[0] * self.kernel_size[1]
-        self.weight = init.uniform((out_channels, inputs, *self.kernel_size), fan_in)
-        self.bias = init.uniform((out_channels,), fan_in) if bias else None
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return (batch, out_channels, height out, width out); the batch axis may be missing."""
-        return init.given(x, "Conv2d").conv2d(
-            self.weight,
-            self.bias,
-            groups=self.groups,
-            stride=self.stride,
-            dilation=self.dilation,
-            padding=self.padding,
-        )
-
-    def _paddings(self, padding: int | Sequence[int] | str) -> tuple[int, ...]:
-        """Return (height, width), or (left, right, top, bottom)."""
-        if not isinstance(padding, str):
-            return check_pair(padding, "padding", least=0)
-        if check_choice(padding, ("same", "valid"), "padding") == "valid":
-            return (0, 0)
-        if self.stride != (1, 1):
-            raise ShapeError(f"padding 'same' needs stride 1, got {self.stride}")
-        high, wide = (d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True))
-        return (wide // 2, wide - wide // 2, high // 2, high - high // 2)
 
 
 class Embedding:

@@ -260,7 +260,7 @@ def test_a_layer_without_inputs_gives_its_bias():
         ),
         (lambda: nn.Linear(3, 4)(Tensor(1.0)), ShapeError, r"got shape \(\)"),
         (lambda: nn.Conv2d(3, 4, 0), ShapeError, "kernel_size must be at least 1, got 0"),
-        (lambda: nn.Conv2d(3, 4, (1, 2, 3)), ShapeError, r"one number or two, got \(1, 2, 3\)"),
+        (lambda: nn.Conv2d(3, 4, (1, 2, 3)), ShapeError, r"one number or 2, got \(1, 2, 3\)"),
         (lambda: nn.Conv2d(3, 4, 1, groups=2), ShapeError, "2 groups must divide the 3 channels"),
         (lambda: nn.Conv2d(3, 4, 1, padding="some"), ValueError, "'same', 'valid'; got 'some'"),
         (
