@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 from inkle.nn import optim as optim
 from inkle.nn import state as state
+from inkle.nn import utils as utils
 from inkle.nn.batches import batches as batches
+from inkle.nn.checkpoint import load_checkpoint as load_checkpoint
+from inkle.nn.checkpoint import save_checkpoint as save_checkpoint
 from inkle.nn.layers import Dropout as Dropout
 from inkle.nn.layers import Embedding as Embedding
 from inkle.nn.layers import Flatten as Flatten

@@ -53,6 +53,18 @@ def manual_seed(seed: int = 0) -> None:
         _state.seed, _state.draws = as_int(seed, "seed") & MASK64, 0
 
 
+def random_state() -> tuple[int, int]:
+    """Return the seed and the number of draws so far, which continue the stream."""
+    with _state.lock:
+        return _state.seed, _state.draws
+
+
+def restore_random_state(seed: int, draws: int) -> None:
+    """Continue the stream where `random_state` was asked."""
+    with _state.lock:
+        _state.seed, _state.draws = seed & MASK64, draws
+
+
 def next_key(draws: int = 1) -> int:
     """Return the key of the next draw, and count `draws` draws."""
     with _state.lock:

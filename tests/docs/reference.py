@@ -22,7 +22,7 @@ Tensors have Python's operators, too: `+ - * / // % ** @`, `& | ^ ~ << >>`, `== 
 """
 
 
-MODULES = (nn, nn.optim, nn.optim.lr_scheduler, nn.state, nn.datasets)
+MODULES = (nn, nn.optim, nn.optim.lr_scheduler, nn.utils, nn.state, nn.datasets)
 SLOTS = {"grad": "The gradient that `backward()` has accumulated, or None."}
 
 
