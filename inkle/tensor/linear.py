@@ -23,6 +23,7 @@ from inkle.tensor.base import meet
 from inkle.tensor.cutting import windows
 from inkle.tensor.dtypes import DTypeLike, as_dtype
 from inkle.tensor.reduction import Reduction, accumulator
+from inkle.tensor.written_out import written_out
 
 MOST_COUNTED = 1 << 20  # floats hold more numbers than that
 
@@ -165,6 +166,7 @@ class Linear(Reduction):
         return tensor.permute(_by_windows(last, op), inverse)
 
 
+@written_out
 def matmul_node(a: Node, b: Node, dtype: DType | None) -> Node:
     """Return the matrix product of two nodes of one dtype; see `Linear.matmul`."""
     row, column = len(a.shape) == 1, len(b.shape) == 1

@@ -17,6 +17,7 @@ from inkle.tensor.dtypes import DTypeLike, as_dtype
 from inkle.tensor.modes import modes
 from inkle.tensor.random import uniform
 from inkle.tensor.reduction import logsumexp_node, mean_node, sum_node, var_node
+from inkle.tensor.written_out import written_out
 
 
 class Normalization(Counting):
@@ -259,6 +260,7 @@ def _need_tensor(value: Any, what: str) -> None:
         raise DTypeError(f"{what} needs a tensor or None, got {value!r:.60}")
 
 
+@written_out
 def softmax_node(x: Node, axes: tuple[int, ...]) -> Node:
     """Return exp(x - max) over its sum along `axes`; the maximum takes no part in the gradient."""
     top = tensor.detach(tensor.reduce(x, ops.MAXIMUM, axes))
@@ -267,11 +269,13 @@ def softmax_node(x: Node, axes: tuple[int, ...]) -> Node:
     return e * tensor.unreduce(1.0 / sum_node(e, axes), x.shape, axes)
 
 
+@written_out
 def log_softmax_node(x: Node, axes: tuple[int, ...]) -> Node:
     """Return x - logsumexp(x) along `axes`."""
     return x - tensor.unreduce(logsumexp_node(x, axes), x.shape, axes)
 
 
+@written_out
 def normalized(x: Node, axes: tuple[int, ...], eps: float) -> Node:
     """Return (x - mean) / sqrt(var + eps) along `axes`; floats of 16 bits compute in float32."""
     wide = x.cast(float32) if x.dtype.bits == 16 else x

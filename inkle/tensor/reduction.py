@@ -13,6 +13,7 @@ from inkle.ir.size import is_exactly
 from inkle.tensor.arguments import Axes, Flag, check_axes, check_axis
 from inkle.tensor.dtypes import DTypeLike, as_dtype
 from inkle.tensor.indexing import Indexing
+from inkle.tensor.written_out import written_out
 
 
 def finish(x: Node, shape: Shape, axes: tuple[int, ...], *, keepdim: bool) -> Node:
@@ -274,6 +275,7 @@ def _check_not_empty(shape: Shape, axes: tuple[int, ...], what: str) -> None:
             raise ShapeError(f"{what} of {shape}: axis {axis} is empty, so there is no {what}")
 
 
+@written_out
 def var_node(x: Node, mean: Node, axes: tuple[int, ...], correction: int) -> Node:
     """Return the sum of squared distances from `mean`, over n - correction (never below 0)."""
     distance = x - tensor.unreduce(mean, x.shape, axes)
@@ -297,6 +299,7 @@ def place_of(x: Node, op: Op, axis: int, what: str) -> Node:
     return tensor.reduce(found.where(places, n), ops.MINIMUM, (axis,))
 
 
+@written_out
 def logsumexp_node(x: Node, axes: tuple[int, ...]) -> Node:
     """Return log(sum(exp(x - m))) + m, with m the maximum, or 0 where that is infinite.
 
