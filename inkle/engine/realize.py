@@ -149,6 +149,9 @@ def _hides(node: Node) -> bool:
     return node.op is not forms.BUFFER and _held(node) is not None
 
 
+LITERALS = frozenset({forms.CONST, forms.ARANGE})
+
+
 def _held(node: Node) -> Node | None:
     """Return the leaf that holds the value of a node, if it is in memory.
 
@@ -160,7 +163,7 @@ def _held(node: Node) -> Node | None:
         return leaf
     while node.op in forms.MOVEMENT:
         node = node.src[0]
-    return None if node.op is forms.CONST else leaf
+    return None if node.op in LITERALS else leaf
 
 
 @dataclass(frozen=True, slots=True)

@@ -460,3 +460,14 @@ def test_a_literal_that_has_been_computed_is_a_literal_still():
     assert (again * 2.0).tolist() == [2.0, 2.0, 2.0]
     assert again.tolist() == [1.0, 1.0, 1.0]
     assert outputs
+
+
+def test_positions_that_have_been_computed_are_positions_still():
+    """Else what is folded would depend on what somebody else has looked at."""
+    kept = Tensor.arange(100).realize()
+
+    outputs, leaves = canonicalize([Tensor.arange(100).sum().node])
+
+    assert not leaves
+    assert outputs
+    assert kept.tolist() == list(range(100))
