@@ -13,7 +13,7 @@ import numpy as np
 from inkle.errors import DTypeError, ShapeError
 from inkle.ir import forms, ops, tensor
 from inkle.ir.bounds import bounds
-from inkle.ir.dtype import DType, bool_
+from inkle.ir.dtype import DType, bool_, int64
 from inkle.ir.node import Node, Shape
 from inkle.ir.op import Op
 from inkle.ir.size import most
@@ -135,17 +135,31 @@ class Linear(Reduction):
             self._scan(wide, ops.MUL, axis if dim is None else dim, "cumprod").cast(result)
         )
 
-    def cummax(self, axis: int = 0, *, dim: int | None = None) -> Self:
-        """Return the largest element up to each one along `axis`."""
-        return self._new(
-            self._scan(self._numbers(), ops.MAXIMUM, axis if dim is None else dim, "cummax")
-        )
+    def cummax(self, axis: int = 0, *, dim: int | None = None) -> tuple[Self, Self]:
+        """Return the largest element up to each one along `axis`, and its last place, int64.
 
-    def cummin(self, axis: int = 0, *, dim: int | None = None) -> Self:
-        """Return the smallest element up to each one along `axis`."""
-        return self._new(
-            self._scan(self._numbers(), ops.MINIMUM, axis if dim is None else dim, "cummin")
-        )
+        Example:
+            >>> [each.tolist() for each in Tensor([1, 3, 2, 3]).cummax()]
+            [[1, 3, 3, 3], [0, 1, 1, 3]]
+        """
+        return self._running(ops.MAXIMUM, axis if dim is None else dim, "cummax")
+
+    def cummin(self, axis: int = 0, *, dim: int | None = None) -> tuple[Self, Self]:
+        """Return the smallest element up to each one along `axis`, and its last place, int64."""
+        return self._running(ops.MINIMUM, axis if dim is None else dim, "cummin")
+
+    def _running(self, op: Op, axis: int, what: str) -> tuple[Self, Self]:
+        """Return the running extreme, and where it stands."""
+        x = self._numbers()
+        values = self._scan(x, op, axis, what)
+        if not x.shape:
+            return self._new(values), self._new(tensor.full(0, int64, ()))
+        number = check_axis(axis, len(x.shape), what)
+        found = x.eq(values) | x.ne(x) if x.dtype.is_float else x.eq(values)
+        row = tuple([n if i == number else 1 for i, n in enumerate(x.shape)])
+        places = tensor.expand(tensor.reshape(tensor.arange(x.shape[number]), row), x.shape)
+        last = tensor.prefix(found.where(places, 0), ops.MAXIMUM, number)
+        return self._new(values), self._new(last)
 
     def _numbers(self) -> Node:
         node = self.node

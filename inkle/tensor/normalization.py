@@ -12,15 +12,15 @@ from inkle.ir.dtype import float32
 from inkle.ir.node import Node, Shape
 from inkle.tensor.arguments import Axes, as_int, as_ints, as_number, check_axes
 from inkle.tensor.base import Core
-from inkle.tensor.counting import Counting
 from inkle.tensor.dtypes import DTypeLike, as_dtype
 from inkle.tensor.modes import modes
 from inkle.tensor.random import uniform
 from inkle.tensor.reduction import logsumexp_node, mean_node, sum_node, var_node
+from inkle.tensor.statistics import Statistics
 from inkle.tensor.written_out import written_out
 
 
-class Normalization(Counting):
+class Normalization(Statistics):
     """Mixin of softmax, normalisations and dropout."""
 
     __slots__ = ()

@@ -180,15 +180,20 @@ class Selecting(Gradients):
 
     # --- order ------------------------------------------------------------------------------------
 
-    def argsort(self, dim: int = -1, *, descending: Flag = False) -> Self:
+    def argsort(self, dim: int = -1, *, descending: Flag = False, stable: Flag = True) -> Self:
         """Return the int64 places of the elements in order along `dim`.
 
         Equal elements keep their order; NaN comes last (first if `descending`).
         """
         return self._new(self._order(dim, descending=descending))
 
-    def sort(self, dim: int = -1, *, descending: Flag = False) -> tuple[Self, Self]:
-        """Return the elements in order along `dim`, and their places; see `argsort`."""
+    def sort(
+        self, dim: int = -1, *, descending: Flag = False, stable: Flag = True
+    ) -> tuple[Self, Self]:
+        """Return the elements in order along `dim`, and their places; see `argsort`.
+
+        `stable` is PyTorch's option: equal elements keep their order in any case.
+        """
         places = self._new(self._order(dim, descending=descending))
         return self.gather(dim, places) if self.shape else self + 0, places
 
@@ -202,8 +207,18 @@ class Selecting(Gradients):
         places = argsort_node(tensor.permute(x, order), descending=descending, first=first)
         return tensor.permute(places, sorted(range(len(order)), key=order.__getitem__))
 
-    def topk(self, k: int, dim: int = -1, *, largest: Flag = True) -> tuple[Self, Self]:
-        """Return the `k` largest (or smallest) elements along `dim`, in order, and their places."""
+    def topk(
+        self,
+        k: int,
+        dim: int = -1,
+        *,
+        largest: Flag = True,
+        sorted: Flag = True,  # noqa: A002  (PyTorch's name)
+    ) -> tuple[Self, Self]:
+        """Return the `k` largest (or smallest) elements along `dim`, in order, and their places.
+
+        `sorted` is PyTorch's option: they are in order in any case.
+        """
         axis = check_axis(dim, self.ndim, "topk")
         if not 0 <= as_int(k, "k of topk") <= self.shape[axis]:
             raise ShapeError(f"topk: axis {axis} of {self.shape} has no {k} elements")

@@ -185,7 +185,8 @@ def test_running_sums_and_their_gradients(torch, name, n):
 def test_running_extremes(torch, name, n):
     x = numbers((3, n))
 
-    check(torch, lambda x: getattr(x, name)(1), lambda x: getattr(x, name)(1).values, [x])
+    check(torch, lambda x: getattr(x, name)(1)[0], lambda x: getattr(x, name)(1).values, [x])
+    agree(getattr(Tensor(x), name)(1)[1], getattr(torch.tensor(x), name)(1).indices)
 
 
 SPECIAL = {
@@ -201,7 +202,8 @@ SPECIAL = {
 def test_running_extremes_of_special_values(torch, name, values):
     x = np.array(SPECIAL[values])
 
-    check(torch, lambda x: getattr(x, name)(0), lambda x: getattr(x, name)(0).values, [x])
+    check(torch, lambda x: getattr(x, name)(0)[0], lambda x: getattr(x, name)(0).values, [x])
+    agree(getattr(Tensor(x), name)(0)[1], getattr(torch.tensor(x), name)(0).indices)
 
 
 @pytest.mark.parametrize("x", [[2.0, 0.0, 3.0, 4.0], [0.0, 2.0, 0.0, 1.0], [3.0, 2.0, 0.0], [0.0]])

@@ -178,7 +178,7 @@ EMPTY = {
     "log sum exp": lambda x: x.logsumexp(1),
     "softmax": lambda x: x.softmax(1) + x.softmax(0),
     "log softmax": lambda x: x.log_softmax(1),
-    "running sums": lambda x: x.cumsum(0) + x.cumsum(1) + x.cumprod(1) + x.cummax(0),
+    "running sums": lambda x: x.cumsum(0) + x.cumsum(1) + x.cumprod(1) + x.cummax(0)[0],
     "transpose and flip": lambda x: x.T.flip(0, 1) + 0,
     "reshape": lambda x: x.reshape(0, 5),
     "pad": lambda x: x.pad((1, 2, 1, 0)),

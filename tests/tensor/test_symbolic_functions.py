@@ -146,7 +146,7 @@ ONE_TRACE: dict[str, tuple[Function, Function]] = {
         lambda x, n: np.cumprod(x[:n] + 1),
     ),
     "cummax": (
-        lambda x, n: x[:n].cummax(0),
+        lambda x, n: x[:n].cummax(0)[0],
         lambda x, n: np.maximum.accumulate(x[:n]),
     ),
     "split reshape": (
