@@ -9,7 +9,7 @@ from inkle.errors import DTypeError, OptionError, ShapeError
 from inkle.ir import tensor
 from inkle.ir.node import Node, const
 from inkle.tensor.activations import softplus
-from inkle.tensor.arguments import as_int, as_number, check_choice
+from inkle.tensor.arguments import Flag, as_int, as_number, check_choice
 from inkle.tensor.normalization import Normalization, log_softmax_node
 from inkle.tensor.reduction import count, mean_node, sum_node
 from inkle.tensor.selecting import one_hot_node
@@ -252,11 +252,25 @@ class Losses(Normalization):
     binary_cross_entropy = binary_crossentropy
     binary_cross_entropy_with_logits = binary_crossentropy_logits
 
-    def kl_div(self, target: Any, reduction: str = "mean") -> Self:
-        """Return y (log y - x) for log-probabilities x and probabilities y; 0 where y is 0."""
+    def kl_div(self, target: Any, reduction: str = "mean", *, log_target: Flag = False) -> Self:
+        """Return y (log y - x) for log-probabilities x and probabilities y; 0 where y is 0.
+
+        Args:
+            target: probabilities, of the shape of self.
+            reduction: "mean", "sum", "none", or "batchmean": the sum over the length of axis 0.
+            log_target: the target holds logarithms, too.
+
+        Returns:
+            The loss.
+        """
         a, b = self._same_shape(target, "kl_div")
         some = b > 0
-        return self._new(reduce_loss(some.where(b * (some.where(b, 1).log() - a), 0), reduction))
+        losses = b.exp() * (b - a) if log_target else (
+            some.where(b * (some.where(b, 1).log() - a), 0)
+        )  # fmt: skip
+        if reduction == "batchmean" and losses.shape:
+            return self._new(reduce_loss(losses, "sum") / max(1, losses.shape[0]))
+        return self._new(reduce_loss(losses, reduction))
 
     # --- attention --------------------------------------------------------------------------------
 

@@ -14,13 +14,13 @@ from inkle.tensor.arguments import Axes, as_int, as_ints, as_number, check_axes
 from inkle.tensor.base import Core
 from inkle.tensor.dtypes import DTypeLike, as_dtype
 from inkle.tensor.modes import modes
+from inkle.tensor.products import Products
 from inkle.tensor.random import uniform
 from inkle.tensor.reduction import logsumexp_node, mean_node, sum_node, var_node
-from inkle.tensor.statistics import Statistics
 from inkle.tensor.written_out import written_out
 
 
-class Normalization(Statistics):
+class Normalization(Products):
     """Mixin of softmax, normalisations and dropout."""
 
     __slots__ = ()

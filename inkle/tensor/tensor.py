@@ -25,14 +25,14 @@ from inkle.tensor import leaves
 from inkle.tensor.arguments import check_axis
 from inkle.tensor.creation import check_device
 from inkle.tensor.dtypes import ALIASES
-from inkle.tensor.losses import Losses
+from inkle.tensor.margins import Margins
 
 Array = np.ndarray[Any, Any]
 
 MOST_AXES = 64  # of NumPy's arrays
 
 
-class Tensor(Losses):
+class Tensor(Margins):
     """A lazy n-dimensional array of numbers on a device.
 
     Args:
