@@ -287,10 +287,11 @@ class Arranging(Statistics):
     @classmethod
     def _triangle_indices(cls, row: int, col: int, offset: int, what: str) -> Self:
         n, m = check_shape((row, col), f"{what}_indices")
-        if n * m > MOST_PLACES:
+        if max(n, 1) * max(m, 1) > MOST_PLACES:
             raise ShapeError(f"{what}_indices of ({n}, {m}): more than {MOST_PLACES} places")
         find = np.tril_indices if what == "tril" else np.triu_indices
-        return cls.from_numpy(np.stack(find(n, as_int(offset, "offset"), m)))
+        shift = max(-n - 1, min(as_int(offset, "offset"), m + 1))  # beyond that all is in or out
+        return cls.from_numpy(np.stack(find(n, shift, m)))
 
     @classmethod
     def cartesian_prod(cls, *tensors: Any) -> Self:

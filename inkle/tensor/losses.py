@@ -263,6 +263,7 @@ class Losses(Normalization):
         Returns:
             The loss.
         """
+        check_choice(reduction, (*REDUCTIONS, "batchmean"), "reduction")
         a, b = self._same_shape(target, "kl_div")
         some = b > 0
         losses = b.exp() * (b - a) if log_target else (

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from inkle.errors import OptionError, ShapeError
 from inkle.ir.dtype import int64
-from inkle.tensor.arguments import Flag, as_number
+from inkle.tensor.arguments import Flag, as_int, as_number
 from inkle.tensor.losses import Losses, reduce_loss
 
 
@@ -180,7 +180,7 @@ class Margins(Losses):
             >>> Tensor([[0.5, 1.0]]).multi_margin_loss(Tensor([1])).item()
             0.25
         """
-        if p not in (1, 2):
+        if as_int(p, "p of multi_margin_loss") not in (1, 2):
             raise OptionError(f"multi_margin_loss: p must be 1 or 2, got {p!r:.60}")
         rows = self if self.ndim == 2 else self.reshape(1, -1)
         index = self._new(self._index(target, "multi_margin_loss")).reshape(-1)

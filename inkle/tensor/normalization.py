@@ -10,7 +10,7 @@ from inkle.errors import DTypeError, OptionError, ShapeError
 from inkle.ir import ops, tensor
 from inkle.ir.dtype import float32
 from inkle.ir.node import Node, Shape
-from inkle.tensor.arguments import Axes, as_int, as_ints, as_number, check_axes
+from inkle.tensor.arguments import Axes, as_int, as_ints, as_number, check_axes, check_axis
 from inkle.tensor.base import Core
 from inkle.tensor.dtypes import DTypeLike, as_dtype
 from inkle.tensor.modes import modes
@@ -77,7 +77,7 @@ class Normalization(Products):
         """Return (x - mean) / sqrt(var + eps) along `axis`, with the biased variance."""
         x = self._floats_only("layernorm")
         axes = check_axes(axis, len(x.shape), "layernorm")
-        return self._new(normalized(x, axes, eps))
+        return self._new(normalized(x, axes, as_number(eps, "eps of layernorm")))
 
     def layer_norm(
         self,
@@ -229,6 +229,19 @@ class Normalization(Products):
             return self._new(x * 0)
         keep = uniform(x.shape, float32) >= p
         return self._new(keep.where(x * (1 / (1 - p)), 0))
+
+    def glu(self, dim: int = -1) -> Self:
+        """Return the first half of axis `dim` times sigmoid of the second (Dauphin et al. 2017).
+
+        Example:
+            >>> Tensor([3.0, 0.0]).glu().tolist()
+            [1.5]
+        """
+        axis = check_axis(dim, self.ndim, "glu")
+        if self.shape[axis] % 2:
+            raise ShapeError(f"glu needs an even number of elements, got {self.shape} along {dim}")
+        first, second = self.split([self.shape[axis] // 2] * 2, axis)
+        return first * second.sigmoid()
 
     def rrelu(
         self, lower: float = 1 / 8, upper: float = 1 / 3, *, training: bool | None = None

@@ -6,7 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from inkle.errors import DTypeError, OptionError
+from inkle.errors import DTypeError, OptionError, ShapeError
 from inkle.tensor import Tensor
 from tests.oracle.compare import agree, check, numbers
 
@@ -73,6 +73,11 @@ def test_activations(torch, name, options):
           lambda x: getattr(torch.nn.functional, name)(x, *options), [x])  # fmt: skip
 
 
+@pytest.mark.parametrize("dim", [0, 1, -1])
+def test_glu(torch, dim):
+    check(torch, lambda x: x.glu(dim), lambda x: torch.nn.functional.glu(x, dim), [numbers((4, 6))])
+
+
 def test_rrelu_draws_slopes_in_training():
     y = Tensor.full((1000,), -1.0).rrelu(0.25, 0.5, training=True).numpy()
 
@@ -117,6 +122,7 @@ def test_comparisons_by_name(torch):
 WRONG = [
     (lambda x: x.softshrink(-1), OptionError, r"softshrink needs lambd >= 0, got -1"),
     (lambda x: x.rrelu(0.5, 0.1), OptionError, r"lower <= upper, got 0.5 and 0.1"),
+    (lambda x: x[:1].glu(), ShapeError, r"even number of elements, got \(1,\) along -1"),
     (lambda x: x.addcmul(2, 3), DTypeError, r"addcmul needs a tensor, got 2"),
     (lambda x: x.long().round(decimals=2), DTypeError, r"needs floats, got int64"),
     (lambda x: x.round(decimals=1000), OptionError, r"must be -300 to 300, got 1000"),
