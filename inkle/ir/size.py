@@ -340,7 +340,7 @@ def relation_text(n: Size, relation: str) -> str:
 
 def count(start: int, stop: int, step: int) -> int:
     """Return how many numbers are in range(start, stop, step), step being positive."""
-    if not any(isinstance(n, Size) for n in (start, stop)):
+    if not (isinstance(start, Size) or isinstance(stop, Size)):
         return len(range(start, stop, step))
     n = (stop - start + (step - 1)) // step
     return n if least(n) >= 0 else max(n, 0)

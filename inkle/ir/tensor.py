@@ -108,10 +108,14 @@ def slice_(x: Node, spec: Sequence[Slice]) -> Node:
     # One spelling for one meaning: stop is the index after the last element taken.
     lengths = [count(*each) for each in spec]
     exact = tuple(
-        (start, start + (m - 1) * step + 1, step if most(m) > 1 else 1) if most(m) else (0, 0, 1)
-        for (start, _, step), m in zip(spec, lengths, strict=True)
+        [
+            (start, start + (m - 1) * step + 1, step if most(m) > 1 else 1)
+            if most(m)
+            else (0, 0, 1)
+            for (start, _, step), m in zip(spec, lengths, strict=True)
+        ]
     )
-    if all(each == (0, n, 1) for each, n in zip(exact, x.shape, strict=True)):
+    if exact == tuple([(0, n, 1) for n in x.shape]):
         return x
     return intern(forms.SLICE, x.dtype, (x,), exact, tuple(lengths))
 

@@ -70,6 +70,8 @@ def check_axes(axes: Axes, ndim: int, what: str) -> tuple[int, ...]:
     """Return distinct axes counted from the front, in ascending order; None means all of them."""
     if axes is None:
         return tuple(range(ndim))
+    if type(axes) is tuple and len(axes) == 1:
+        (axes,) = axes
     if type(axes) is int and -ndim <= axes < ndim:  # mostly
         return (axes % ndim,)
     given = as_ints(axes, f"axis of {what}")

@@ -40,6 +40,7 @@ from inkle.tensor.origin import stamp, user_line
 from inkle.tensor.views import Step, View, apply_steps, write_back, written_at
 
 ALL = slice(None)  # by identity: an axis that nobody mentioned
+_NUMBERS = frozenset((int, type(None)))
 
 
 @dataclass(slots=True)
@@ -347,9 +348,10 @@ def _full_entries(entries: list[Any], shape: Shape) -> list[Any]:
 
 def _range(each: slice, n: int) -> tuple[Slice, bool]:
     """Return a slice of an axis of `n` with a positive step, and whether to reverse it."""
-    ends = [getattr(end, "now", end) for end in (each.start, each.stop, each.step)]
-    if any(isinstance(end, Size) for end in (*ends, n)):
-        return _symbolic_range(ends, n), False
+    if not _NUMBERS.issuperset(map(type, (each.start, each.stop, each.step, n))):
+        ends = [getattr(end, "now", end) for end in (each.start, each.stop, each.step)]
+        if any(isinstance(end, Size) for end in (*ends, n)):
+            return _symbolic_range(ends, n), False
     try:
         start, stop, step = each.indices(n)
     except (TypeError, ValueError) as error:
