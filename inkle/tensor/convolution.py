@@ -16,6 +16,7 @@ from inkle.tensor.arguments import as_int, as_ints, check_choice, check_each
 from inkle.tensor.cutting import pad_node, windows
 from inkle.tensor.dtypes import DTypeLike, as_dtype
 from inkle.tensor.linear import Linear, contract
+from inkle.tensor.written_out import written_out
 
 Each = int | Sequence[int]  # one number for all axes, or one for each
 
@@ -121,9 +122,9 @@ class Convolution(Linear):
         steps = check_each(stride, dims, "stride", least=1)
         gaps = check_each(dilation, dims, "dilation", least=1)
         widths = _paddings(padding, w.shape[2:], steps, gaps)
-        image = pad_node(image, [(0, 0), (0, 0), *widths], 0)
+        low, high = zip(*widths, strict=True)
         result = None if dtype is None else as_dtype(dtype)
-        views = image_windows(image, w.shape[2:], steps, gaps, what)
+        views = padded_windows(image, low, high, 0, w.shape[2:], steps, gaps, what)
         out = _correlate(views, w, groups, result)
         if bias is not None:
             out = _add_bias(out, self._factors(bias, what)[1].cast(out.dtype))
@@ -244,6 +245,23 @@ def image_windows(
     return x
 
 
+@written_out
+def padded_windows(
+    x: Node,
+    low: tuple[int, ...],
+    high: tuple[int, ...],
+    fill: bool | int | float,
+    size: tuple[int, ...],
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+    what: str,
+) -> Node:
+    """Return `image_windows` of `x` with `fill` around its last axes, `low` and `high` of each."""
+    lead = [(0, 0)] * (len(x.shape) - len(low))
+    padded = pad_node(x, [*lead, *zip(low, high, strict=True)], fill)
+    return image_windows(padded, size, stride, dilation, what)
+
+
 def _check_channels(x: Node, w: Node, groups: int, what: str) -> None:
     if as_int(groups, "groups") < 1 or w.shape[0] % groups:
         raise ShapeError(f"{what}: {groups} groups do not divide {w.shape[0]} channels out")
@@ -323,6 +341,7 @@ def _paddings(
     return [(p, p) for p in check_each(padding, dims, "padding", least=0)]
 
 
+@written_out
 def _correlate(views: Node, w: Node, groups: int, dtype: Any) -> Node:
     """Return the sum over windows and channels of the products of `views` and the weight."""
     b, c, *rest = views.shape

@@ -11,7 +11,7 @@ from inkle.ir import ops, tensor
 from inkle.ir.dtype import bool_, int64
 from inkle.ir.node import Node, Shape
 from inkle.tensor.arguments import Flag, as_int, as_ints, as_number, check_each, check_shape
-from inkle.tensor.convolution import Convolution, Each, image_windows
+from inkle.tensor.convolution import Convolution, Each, image_windows, padded_windows
 from inkle.tensor.cutting import pad_node
 from inkle.tensor.reduction import sum_node
 
@@ -433,11 +433,11 @@ class _Pool:
 
     def windows(self, x: Node, fill: bool | int | float, *, ceil_mode: Flag) -> Node:
         """Return windows of the last axes of `x`, which is continued by `fill`."""
-        high = self.beyond(ceil_mode=ceil_mode)
-        widths = [(p, p + h) for p, h in zip(self.padding, high, strict=True)]
-        lead = [(0, 0)] * (len(x.shape) - len(widths))
-        padded = pad_node(x, [*lead, *widths], fill)
-        return image_windows(padded, self.size, self.stride, self.dilation, self.what)
+        more = self.beyond(ceil_mode=ceil_mode)
+        high = tuple([p + n for p, n in zip(self.padding, more, strict=True)])
+        return padded_windows(
+            x, self.padding, high, fill, self.size, self.stride, self.dilation, self.what
+        )
 
 
 def places_of_maxima(x: Node, views: Node, top: Node, coordinates: Sequence[Node]) -> Node:

@@ -20,6 +20,7 @@ from inkle.tensor.creation import check_fits
 from inkle.tensor.dtypes import DTypeLike, as_dtype
 from inkle.tensor.gradients import Gradients
 from inkle.tensor.sorting import argsort_node
+from inkle.tensor.written_out import written_out
 
 COMBINE = {"add": ops.ADD, "sum": ops.ADD, "multiply": ops.MUL, "prod": ops.MUL,
            "amax": ops.MAXIMUM, "amin": ops.MINIMUM}  # fmt: skip
@@ -160,7 +161,8 @@ class Selecting(Gradients):
 
         A class outside 0 ... num_classes - 1 gives a row of zeros.
         """
-        return self._new(one_hot_node(self._index(self, "one_hot"), num_classes).cast(int64))
+        n = as_int(num_classes, "num_classes")
+        return self._new(one_hot_node(self._index(self, "one_hot"), n).cast(int64))
 
     def embedding(self, weight: Any) -> Self:
         """Return row self[i] of the table `weight`, (rows, width), for each element."""
@@ -226,12 +228,12 @@ class Selecting(Gradients):
         return self.gather(axis, places), places
 
 
+@written_out
 def one_hot_node(index: Node, classes: int) -> Node:
     """Return where each class equals the index: bool, a new last axis."""
-    n = as_int(classes, "num_classes")
-    if n < 0:
-        raise ShapeError(f"one_hot needs num_classes >= 0, got {n}")
-    shape = (*index.shape, n)
+    if classes < 0:
+        raise ShapeError(f"one_hot needs num_classes >= 0, got {classes}")
+    shape = (*index.shape, classes)
     left = tensor.expand(tensor.reshape(index, (*index.shape, 1)), shape)
-    right = tensor.broadcast_to(tensor.arange(n, index.dtype), shape)
+    right = tensor.broadcast_to(tensor.arange(classes, index.dtype), shape)
     return left.eq(right)

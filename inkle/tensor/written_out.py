@@ -65,7 +65,10 @@ def written_out(function: F) -> F:
     @functools.wraps(function)
     def call(*args: Any) -> Node:
         key = tuple([(a.dtype, a.shape) if a.__class__ is Node else (a.__class__, a) for a in args])
-        written = known.get(key)
+        try:
+            written = known.get(key)
+        except TypeError:  # an argument without a hash, which may be nonsense
+            return function(*args)
         if written is None:
             if key in known:
                 known[key] = _write(function, args)

@@ -6,13 +6,16 @@ import weakref
 import pytest
 
 from inkle import Context, Tensor, Variable, jit
+from inkle.errors import DTypeError, ShapeError
 from inkle.ir import forms, ops, tensor
 from inkle.ir.dtype import bool_, float16, float32, int64
 from inkle.ir.node import const
 from inkle.tensor import written_out as module
+from inkle.tensor.convolution import padded_windows
 from inkle.tensor.linear import matmul_node
 from inkle.tensor.normalization import log_softmax_node, normalized, softmax_node
 from inkle.tensor.reduction import logsumexp_node, mean_node, var_node
+from inkle.tensor.selecting import one_hot_node
 from inkle.tensor.written_out import written_out
 
 
@@ -59,6 +62,10 @@ FUNCTIONS = {
     "matmul": lambda x: (matmul_node, x, tensor.buffer(x.dtype, (x.shape[-1], 5)), None),
     "matmul from the right": lambda x: (matmul_node, tensor.buffer(x.dtype, (3, x.shape[-2])), x,
                                         float32),
+    "windows": lambda x: (padded_windows, x, (1,), (0,), float("-inf"), (2,), (1,), (1,), "pool"),
+    "windows of two axes": lambda x: (padded_windows, x, (0, 0), (0, 0), 0, (1, 1), (1, 2), (1, 1),
+                                      "conv"),
+    "one hot": lambda x: (one_hot_node, x.cast(int64), 7),
     "product with itself": lambda x: (matmul_node, x, x, None),
 }  # fmt: skip
 
@@ -137,9 +144,11 @@ def test_symbolic_sizes_and_literals_are_never_noted(monkeypatch):
 
 def test_errors_are_those_of_the_function():
     for _ in range(3):
-        with pytest.raises(Exception, match=r"inner sizes 3 and 4 differ"):
+        with pytest.raises(ShapeError, match=r"inner sizes 3 and 4 differ"):
             Tensor.ones(2, 3).realize() @ Tensor.ones(4, 2).realize()
-        with pytest.raises(Exception, match=r"bools"):
+        with pytest.raises(DTypeError, match=r"\[\] is no number"):
+            Tensor([1.0, 2.0]).layernorm(0, [])
+        with pytest.raises(DTypeError, match=r"bools"):
             matmul_node(tensor.buffer(bool_, (2, 2)), tensor.buffer(bool_, (2, 2)), None)
 
 
