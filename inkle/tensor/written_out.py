@@ -34,7 +34,6 @@ from inkle.tensor.origin import user_line
 F = TypeVar("F", bound=Callable[..., Node])
 MOST_KNOWN = 1000  # signatures of one function; then all are forgotten
 _PLAIN = (int, float, str, DType, type(None))  # arguments that are what they are equal to
-_LITERALS = frozenset((forms.CONST, forms.ARANGE))
 _LOOKS_FOR = {  # what constructors look for in what they are applied to; all look for literals
     forms.RESHAPE: (forms.RESHAPE,),
     forms.PERMUTE: (forms.PERMUTE,),
@@ -118,16 +117,17 @@ def _write(function: Callable[..., Node], args: tuple[Any, ...]) -> _Written:
         if node in places or node in leaves.values():
             continue
         place = places[node] = f"n{number}"
-        if not node.src:
-            assert node.op in _LITERALS, node  # nothing else is there at every call
+        if node.op is forms.CONST:
             names[place] = node
             continue
+        # Nothing else without sources is there at every call. To hold it would hold its value, too.
+        assert node.src or node.op is forms.ARANGE, node
         if not sources.isdisjoint(node.src):
             refused.update(_LOOKS_FOR.get(node.op, ()))
         names |= {f"o{number}": node.op, f"d{number}": node.dtype}
         names |= {f"a{number}": node.arg, f"s{number}": node.shape}
-        src = ", ".join([places[each] for each in node.src])
-        fields = f"o{number}, d{number}, ({src},), a{number}, s{number}"
+        src = "".join([f"{places[each]}, " for each in node.src])
+        fields = f"o{number}, d{number}, ({src}), a{number}, s{number}"
         lines += (f"{place} = intern({fields})", f"if {place}.origin is None:")
         lines.append(f"    {place}.origin = line")
     lines.append(f"return {places[result]}")

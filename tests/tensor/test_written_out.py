@@ -172,3 +172,14 @@ def test_sources_are_not_kept():
     gc.collect()
 
     assert gone() is None
+
+
+def test_positions_are_not_kept():
+    """If somebody computed them, whoever writes them again would read them from memory."""
+    for _ in range(3):
+        one_hot_node(tensor.buffer(int64, (2,)), 977)
+    gone = weakref.ref(tensor.arange(977))
+
+    gc.collect()
+
+    assert gone() is None
