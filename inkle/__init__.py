@@ -25,7 +25,7 @@ from inkle.tensor.scan import fold, scan
 from inkle.tensor.variable import Variable
 
 if TYPE_CHECKING:
-    from inkle import nn
+    from inkle import nn, testing
     from inkle.nn.captured import load_captured, save_captured
 
 __version__ = "0.1.0"
@@ -46,6 +46,7 @@ __all__ = [
     "save_captured",
     "scan",
     "synchronize",
+    "testing",
     "training",
     "value_and_grad",
 ]
@@ -53,8 +54,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load `inkle.nn`, and what is built on it, when it is first used; tensors do not need it."""
-    if name == "nn":
-        return importlib.import_module("inkle.nn")
+    if name in ("nn", "testing"):
+        return importlib.import_module(f"inkle.{name}")
     if name in ("load_captured", "save_captured"):
         return getattr(importlib.import_module("inkle.nn.captured"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

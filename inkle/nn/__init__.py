@@ -46,6 +46,9 @@ from inkle.nn.layers_recurrent import RNN as RNN
 from inkle.nn.layers_recurrent import GRUCell as GRUCell
 from inkle.nn.layers_recurrent import LSTMCell as LSTMCell
 from inkle.nn.layers_recurrent import RNNCell as RNNCell
+from inkle.nn.loader import DataLoader as DataLoader
+from inkle.nn.loader import default_collate as default_collate
+from inkle.nn.loader import prefetch as prefetch
 from inkle.nn.progress import Progress as Progress
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import inkle
-from inkle import Tensor, config, errors, nn
+from inkle import Tensor, config, errors, nn, testing
 
 INTRODUCTION = """\
 # Names
@@ -22,7 +22,7 @@ Tensors have Python's operators, too: `+ - * / // % ** @`, `& | ^ ~ << >>`, `== 
 """
 
 
-MODULES = (nn, nn.optim, nn.optim.lr_scheduler, nn.utils, nn.state, nn.datasets)
+MODULES = (nn, nn.optim, nn.optim.lr_scheduler, nn.utils, nn.state, nn.datasets, testing)
 SLOTS = {"grad": "The gradient that `backward()` has accumulated, or None."}
 
 
