@@ -24,16 +24,29 @@ from inkle.nn.tensor_files import (
     bytes_of,
     check_tensors,
     gguf_load,
+    npy_load,
+    npz_load,
     realized_leaves,
     safe_load,
     safe_save,
+    tar_extract,
     torch_load,
+    zip_extract,
 )
 from inkle.tensor import Tensor
 from inkle.tensor.jit import Jit
 
 # Of other files; `tests/docs` lists them as names of this one.
-__all__ = ["gguf_load", "safe_load", "safe_save", "torch_load"]
+__all__ = [
+    "gguf_load",
+    "npy_load",
+    "npz_load",
+    "safe_load",
+    "safe_save",
+    "tar_extract",
+    "torch_load",
+    "zip_extract",
+]
 
 # Have attributes, but hold no model.
 _OPAQUE = (

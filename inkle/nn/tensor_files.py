@@ -6,7 +6,7 @@ Loaded tensors are views of the mapped file, and expressions of such views.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,18 @@ from inkle.errors import DTypeError, TraceError
 from inkle.ir.node import Node
 from inkle.nn.dequantize import DEQUANTIZE
 from inkle.nn.formats import gguf, safetensors, torch_file
+from inkle.nn.formats.content import Content, map_file
 from inkle.nn.formats.files import PathLike
 from inkle.nn.formats.gguf import BlockTensor
+from inkle.nn.formats.npy import parse_npy
 from inkle.nn.formats.safetensors import RawTensor
 from inkle.nn.formats.safetensors_header import ELEMENT_TYPES
+from inkle.nn.formats.tars import tar_members
 from inkle.nn.formats.torch_file import RawStorage, StridedTensor
+from inkle.nn.formats.zips import MOST_INFLATED, STORED, member_content, zip_members
 from inkle.runtime.cpu.buffer import Buffer
 from inkle.tensor import Tensor, dtypes
+from inkle.tensor.arguments import as_int
 
 _TO_DTYPE = {
     name: dtypes.as_dtype(row.numpy)
@@ -148,6 +153,98 @@ def gguf_load(path: PathLike) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     metadata, tensors = gguf.load(path)
     return metadata, {name: _decoded(name, each) for name, each in tensors.items()}
+
+
+def npy_load(path: PathLike) -> Tensor:
+    """Return the array of a .npy file: a view of the mapped file, nothing is read yet.
+
+    Raises:
+        DataError: if the file cannot be opened or mapped.
+        FormatError: if it is damaged, or holds objects or other than bools and numbers.
+
+    Example:
+        >>> np.save("x.npy", np.arange(3))
+        >>> npy_load("x.npy").tolist()
+        [0, 1, 2]
+    """
+    return _of_array(parse_npy(map_file(path, "npy file")))
+
+
+def npz_load(path: PathLike, *, limit: int = MOST_INFLATED) -> dict[str, Tensor]:
+    """Return the arrays of a .npz file by name: views of it, unless they are compressed.
+
+    Args:
+        path: a file of `numpy.savez` or `numpy.savez_compressed`.
+        limit: most bytes that compressed arrays may take together.
+
+    Raises:
+        DataError: if the file cannot be opened or mapped.
+        FormatError: if it is damaged, holds other than arrays of bools and numbers, or inflates to
+            more than `limit`.
+
+    Example:
+        >>> np.savez("x.npz", a=np.arange(3), b=np.ones(2))
+        >>> {name: x.shape for name, x in npz_load("x.npz").items()}
+        {'a': (3,), 'b': (2,)}
+    """
+    parts = _unpacked(path, "npy file", limit)
+    return {name.removesuffix(".npy"): _of_array(parse_npy(part)) for name, part in parts}
+
+
+def zip_extract(path: PathLike, *, limit: int = MOST_INFLATED) -> dict[str, Tensor]:
+    """Return the files in a zip archive by name, as uint8: views of it, unless compressed.
+
+    Args:
+        path: the archive.
+        limit: most bytes that compressed files may take together.
+
+    Raises:
+        DataError: if the file cannot be opened or mapped.
+        FormatError: if it is damaged, encrypted, or inflates to more than `limit`.
+
+    Example:
+        >>> zip_extract("x.zip")["notes.txt"].numpy().tobytes()
+        b'hello'
+    """
+    parts = _unpacked(path, "file", limit)
+    return {name: _of_array(np.frombuffer(part.data, np.uint8)) for name, part in parts}
+
+
+def tar_extract(path: PathLike) -> dict[str, Tensor]:
+    """Return the files in a tar archive by name, as uint8: views of it.
+
+    Raises:
+        DataError: if the file cannot be opened or mapped.
+        FormatError: if it is damaged or compressed.
+
+    Example:
+        >>> tar_extract("x.tar")["notes.txt"].numpy().tobytes()
+        b'hello'
+    """
+    content = map_file(path, "tar archive")
+    return {
+        name: _of_array(content.array(start, size, name))
+        for name, (start, size) in tar_members(content).items()
+    }
+
+
+def _unpacked(path: PathLike, kind: str, limit: int) -> Iterator[tuple[str, Content]]:
+    """Yield the members of a zip archive; together they inflate to at most `limit` bytes."""
+    content = map_file(path, "zip archive")
+    left = as_int(limit, "limit")
+    for name, member in zip_members(content).items():
+        yield name, member_content(content, name, member, kind, left)
+        left -= 0 if member.method == STORED else member.size
+
+
+def _of_array(array: NDArray[Any]) -> Tensor:
+    """Return a view of an array in row- or column-major order."""
+    is_row_major = array.flags.c_contiguous
+    rows = array if is_row_major else array.T
+    flat = rows.reshape(-1).view(np.uint8)
+    name = "BOOL" if array.dtype == np.bool_ else f"{array.dtype.kind}{8 * array.itemsize}".upper()
+    found = _view("array", RawTensor(name, rows.shape, flat))
+    return found if is_row_major else found.permute(tuple(range(array.ndim))[::-1])
 
 
 def _decoded(name: str, tensor: BlockTensor) -> Tensor:
