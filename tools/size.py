@@ -56,7 +56,7 @@ BUDGETS = (
         ("errors", "config", *MIDDLE, "render", "runtime", "check", "engine"),
         lines=22_960,
     ),
-    Budget("tensor and nn", ("tensor", "nn"), lines=11_900),
+    Budget("tensor and nn", ("tensor", "nn"), lines=12_100),
 )
 LAYERS = tuple(dict.fromkeys(layer for budget in BUDGETS[1:] for layer in budget.layers))
 
