@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from inkle.engine import storage
 from inkle.engine.trace import current_trace
-from inkle.errors import DTypeError, TraceError
+from inkle.errors import DTypeError, FormatError, TraceError
 from inkle.ir.node import Node
 from inkle.nn.dequantize import DEQUANTIZE
 from inkle.nn.formats import gguf, safetensors, torch_file
@@ -120,7 +120,10 @@ def _leaf(what: str, type_name: str, data: NDArray[np.uint8]) -> Node:
     if dtype is None:
         raise DTypeError(f"{what} has elements of {type_name}, which inkle does not have")
     if dtype is dtypes.bool_:
-        RawTensor(type_name, data.shape, data).numpy()  # checks that each is 0 or 1
+        try:
+            RawTensor(type_name, data.shape, data).numpy()  # checks that each is 0 or 1
+        except FormatError as error:
+            raise FormatError(f"{what}: {error}") from None
     width = max(1, dtype.itemsize)
     if data.ctypes.data % width:
         data = data.copy()  # other programs may write files whose tensors are not aligned

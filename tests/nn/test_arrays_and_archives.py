@@ -79,6 +79,7 @@ def described(descr="'<f4'", order="False", shape="(2,)"):
         (described(shape="(4611686018427387904, 4)"), "no array can have shape"),
         (described(shape="(3,)"), r"shape \(3,\) of float32 needs 12 bytes, 8 follow"),
         (described(shape="(1,)"), "needs 4 bytes, 8 follow"),
+        (described("'|b1'", shape="(8,)")[:-1] + b"\2", "a bool is a byte other than 0 and 1"),
     ],
 )
 def test_damaged_arrays_are_refused(tmp_path, monkeypatch, content, message):

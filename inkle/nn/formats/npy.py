@@ -51,6 +51,8 @@ def parse_npy(content: Content) -> NDArray[Any]:
             f"shape {shape} of {dtype} needs {size} bytes, {len(content) - start - length} follow",
         )
     flat = content.array(start + length, size, "the elements").view(dtype)
+    if dtype.kind == "b" and size and flat.view(np.uint8).max() > 1:
+        raise content.wrong(start + length, "a bool is a byte other than 0 and 1")
     flat = flat.astype(dtype.newbyteorder("="), copy=False)
     return flat.reshape(shape, order="F" if is_fortran else "C")
 
