@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import prod
 
@@ -119,16 +120,18 @@ def _panel_bytes(region: Region, lane: Node | None, lanes: int) -> int:
     found = [1]
     for load in region.loads:
         step = coefficient(load.src[1], lane) if lane is not None else 0
-        if step not in (0, 1) or (step == 1 and _has_far_rows(region, load)):
+        if step not in (0, 1) or (step == 1 and _has_far_rows(region, load, all)):
             rows = prod([length(r) for r in region.bound if r in load.ranges])
             found.append(rows * lanes * load.dtype.itemsize)
     return max(found)
 
 
-def _has_far_rows(region: Region, load: Node) -> bool:
-    """Whether a step along a reduction leads to another page, or nearly so."""
+def _has_far_rows(
+    region: Region, load: Node, which: Callable[[Iterable[bool]], bool] = any
+) -> bool:
+    """Whether a step along a reduction, or each of them, leads to another page, or nearly so."""
     steps = [coefficient(load.src[1], r) for r in region.bound if r in load.ranges]
-    return any(step is None or step * load.dtype.itemsize >= FAR_BYTES for step in steps)
+    return which([step is None or step * load.dtype.itemsize >= FAR_BYTES for step in steps])
 
 
 def _fits(r: Node, count: int, whole: bool) -> bool:
@@ -227,7 +230,7 @@ def tile_contraction(
     if region is not None and block is not None:
         far = [x for x in region.loads if block in x.ranges and _has_far_rows(region, x)]
         kernel = stage_rows(kernel, region, far[0], block, machine) if far else kernel
-    elif region is not None:
+    elif region is not None and not loops:  # else gates become bounds of loops
         kernel = stage_windows(kernel, region, machine)
     return stage_gathers(kernel, machine)
 

@@ -62,9 +62,12 @@ def _parts_of(
     body = node.src[0]
     if any(isinstance(n, Size) for n in body.shape):
         return None
-    for_panels = _parts_for_panels(node, varying, facts)
-    if for_panels is not None:
-        return for_panels
+    return _parts_for_operands(node, varying, facts) or _parts_for_panels(node, varying, facts)
+
+
+def _parts_for_operands(node: Node, varying: Varying, facts: Facts) -> tuple[int, int] | None:
+    """Return (axis, parts) so that the operands of a part stay in cache."""
+    body = node.src[0]
     size = body.dtype.itemsize
     operands = sum(size * _elements(factor) for factor in body.src)
     result = size * prod(node.shape)
