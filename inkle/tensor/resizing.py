@@ -65,14 +65,7 @@ class Resizing(Adaptive):
             [[[1, 1, 3, 3]]]
         """
         check_choice(mode, MODES, "mode of interpolate")
-        given = size if scale_factor is None else scale_factor
-        several = isinstance(given, (tuple, list))
-        dims = len(given) if several else self.ndim - 2  # type: ignore[arg-type]
-        if not 0 < dims <= self.ndim or dims != AXES_OF.get(mode, dims):
-            raise ShapeError(
-                f"interpolate: mode {mode!r} resizes {AXES_OF.get(mode, 'some')} axes behind batch "
-                f"and channels, got {self.shape} and {given!r:.60}"
-            )
+        dims = self._resized_axes(size if scale_factor is None else scale_factor, mode)
         if align_corners is not None and mode not in AXES_OF:
             raise OptionError(f"interpolate: align_corners is not for mode {mode!r}")
         old = self.shape[self.ndim - dims :]
@@ -96,6 +89,16 @@ class Resizing(Adaptive):
                 source = _source(old[i], m, factor, align_corners=bool(align_corners))
                 wide = _weighted(wide, axis, source, cubic=mode == "bicubic")
         return self._new(wide.cast(result))
+
+    def _resized_axes(self, given: Any, mode: str) -> int:
+        """Return how many axes `interpolate` resizes: as many as there are sizes or factors."""
+        dims = len(given) if isinstance(given, (tuple, list)) else self.ndim - 2
+        if not 0 < dims <= self.ndim or dims != AXES_OF.get(mode, dims):
+            raise ShapeError(
+                f"interpolate: mode {mode!r} resizes {AXES_OF.get(mode, 'some')} axes behind batch "
+                f"and channels, got {self.shape} and {given!r:.60}"
+            )
+        return dims
 
     # --- pixels -----------------------------------------------------------------------------------
 
